@@ -1,0 +1,93 @@
+"""Checks over a merged configuration: allowed sets, ranges, and keys that must agree with each other."""
+
+from __future__ import annotations
+
+from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
+
+ALLOWED: dict[str, tuple[object, ...]] = {
+    "DTYPE": ("float32", "bfloat16", "float16"),
+    "PATHS_CATALOG": ("",),
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.VOVNET.PRETRAINED": ("",),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+    "DATALOADER.START_METHOD": ("fork", "spawn", "forkserver"),
+}
+AT_LEAST: dict[str, float] = {
+    "SOLVER.IMS_PER_BATCH": 1,
+    "SOLVER.ACCUMULATION_STEPS": 1,
+    "SOLVER.MAX_ITER": 1,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.LOG_PERIOD": 1,
+    "SOLVER.CLIP_GRAD_NORM": 0,
+    "SOLVER.KEEP_CHECKPOINTS": 0,
+    "SOLVER.WARMUP_ITERS": 0,
+    "TEST.IMS_PER_BATCH": 1,
+    "TEST.EVAL_PERIOD": 0,
+    "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.SIZE_DIVISIBILITY": 0,
+    "INPUT.MIN_SIZE_TEST": 1,
+    "MODEL.ROI_BOX_HEAD.NUM_CLASSES": 2,
+    "MODEL.ROI_HEADS.DETECTIONS_PER_IMG": 1,
+    "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
+    "SEED": -1,
+}
+FRACTIONS = (
+    "MODEL.RPN.NMS_THRESH",
+    "MODEL.RPN.POSITIVE_FRACTION",
+    "MODEL.ROI_HEADS.NMS",
+    "MODEL.ROI_HEADS.SCORE_THRESH",
+    "MODEL.ROI_HEADS.POSITIVE_FRACTION",
+    "INPUT.HORIZONTAL_FLIP_PROB_TRAIN",
+    "INPUT.VERTICAL_FLIP_PROB_TRAIN",
+)
+
+
+def validate(cfg: ConfigNode) -> None:
+    """Checks what can be checked without data, weights or a device.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    values = cfg.flat()
+    for key, allowed in ALLOWED.items():
+        if values[key] not in allowed:
+            raise ConfigError(f"{key} = {values[key]!r} is not one of {', '.join(repr(a) for a in allowed)}")
+    for key, low in AT_LEAST.items():
+        if values[key] < low:
+            raise ConfigError(f"{key} = {values[key]!r} must be at least {low:g}")
+    for key in FRACTIONS:
+        if not 0 <= values[key] <= 1:
+            raise ConfigError(f"{key} = {values[key]!r} must lie between 0 and 1")
+    _validate_device(cfg.MODEL.DEVICE)
+    _validate_schedule(cfg)
+    _validate_pyramid(cfg)
+
+
+def _validate_device(device: str) -> None:
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"MODEL.DEVICE = {device!r} is not one of 'auto', 'cpu', 'cuda', 'cuda:N'")
+
+
+def _validate_schedule(cfg: ConfigNode) -> None:
+    steps = list(cfg.SOLVER.STEPS)
+    if steps != sorted(steps):
+        raise ConfigError(f"SOLVER.STEPS = {tuple(steps)} must ascend")
+    if cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.ACCUMULATION_STEPS:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH = {cfg.SOLVER.IMS_PER_BATCH} is not divisible by "
+            f"SOLVER.ACCUMULATION_STEPS = {cfg.SOLVER.ACCUMULATION_STEPS}"
+        )
+
+
+def _validate_pyramid(cfg: ConfigNode) -> None:
+    rpn = cfg.MODEL.RPN
+    if rpn.USE_FPN and len(rpn.ANCHOR_SIZES) != len(rpn.ANCHOR_STRIDE):
+        raise ConfigError(
+            f"MODEL.RPN.ANCHOR_SIZES = {tuple(rpn.ANCHOR_SIZES)} needs one entry for each of "
+            f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}"
+        )
+    if not rpn.USE_FPN and len(rpn.ANCHOR_STRIDE) != 1:
+        raise ConfigError(f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}: one entry without MODEL.RPN.USE_FPN")
+    if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
+        raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")
