@@ -1,0 +1,86 @@
+"""Ground truth of a batch as dense tensors with a validity mask, so that no loop over images remains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
+
+
+class PolygonBatch(NamedTuple):
+    """Polygons of a batch: those of ground-truth slot (n, g) are ``instance_starts[n * G + g : ... + 2]``."""
+
+    coords: Tensor  # [T, 2] float32, x y of every vertex
+    polygon_starts: Tensor  # [Q + 1] int32, into coords
+    instance_starts: Tensor  # [N * G + 1] int32, into polygon_starts
+
+
+class Targets(NamedTuple):
+    """Padded ground truth: slot (n, g) holds a box where ``valid[n, g]``, zeros elsewhere."""
+
+    boxes: Tensor  # [N, G, 4] float32 xyxy
+    labels: Tensor  # [N, G] int64, 1 .. C - 1
+    valid: Tensor  # [N, G] bool
+    polygons: PolygonBatch | None
+
+
+def pad_targets(
+    targets: Sequence[BoxList], device: torch.device | str | None = None, multiple: int = 8
+) -> Targets:
+    """Pad the boxes of N images to a common count G and send them to ``device`` without waiting.
+
+    G is the largest number of boxes rounded up to ``multiple``, and at least ``multiple``, so that few
+    different shapes occur. Polygons are given where every image with boxes has the field "masks".
+
+    Raises ValueError where only some of the images with boxes have masks, or labels are missing.
+    """
+    counts = [len(boxlist) for boxlist in targets]
+    slots = max(-(-max(counts, default=0) // multiple) * multiple, multiple)
+    source = targets[0].bbox.device if targets else torch.device("cpu")
+    boxes = torch.zeros((len(targets), slots, 4), device=source)
+    labels = torch.zeros((len(targets), slots), dtype=torch.int64, device=source)
+    valid = torch.zeros((len(targets), slots), dtype=torch.bool, device=source)
+    for index, boxlist in enumerate(targets):
+        if counts[index] == 0:
+            continue
+        if not boxlist.has_field("labels"):
+            raise ValueError(f"target {index} of the batch has no field 'labels': {boxlist}")
+        boxes[index, : counts[index]] = boxlist.convert("xyxy").bbox
+        labels[index, : counts[index]] = boxlist.get_field("labels")
+        valid[index, : counts[index]] = True
+    polygons = _pad_polygons(targets, slots)
+    if polygons is not None:
+        polygons = PolygonBatch(*(_send(tensor, device) for tensor in polygons))
+    return Targets(_send(boxes, device), _send(labels, device), _send(valid, device), polygons)
+
+
+def _pad_polygons(targets: Sequence[BoxList], slots: int) -> PolygonBatch | None:
+    """Join the masks of all images, with empty instances in the unused slots."""
+    with_boxes = [boxlist for boxlist in targets if len(boxlist) > 0]
+    with_masks = [boxlist for boxlist in targets if boxlist.has_field("masks")]
+    if not with_masks:
+        return None
+    if any(not boxlist.has_field("masks") for boxlist in with_boxes):
+        raise ValueError("some targets of the batch have the field 'masks' and some do not: give all or none")
+    parts = [boxlist.get_field("masks") for boxlist in with_masks]
+    joined = SegmentationMask.cat(parts)
+    per_slot = torch.zeros((len(targets), slots), dtype=torch.int64, device=joined.coords.device)
+    for index, boxlist in enumerate(targets):
+        if boxlist.has_field("masks"):
+            per_slot[index, : len(boxlist)] = boxlist.get_field("masks").instance_starts.diff()
+    instance_starts = torch.nn.functional.pad(per_slot.flatten().cumsum(0), (1, 0))
+    return PolygonBatch(joined.coords, joined.polygon_starts.to(torch.int32), instance_starts.to(torch.int32))
+
+
+def _send(tensor: Tensor, device: torch.device | str | None) -> Tensor:
+    """Copy to the device; from page-locked memory when it is a GPU, else the copy would make the host wait."""
+    if device is None or torch.device(device) == tensor.device:
+        return tensor
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
