@@ -1,0 +1,148 @@
+"""Builds the compiled operators (csrc/) as one library, maskrcnn_benchmark/_C.so.
+
+The library speaks LibTorch's stable ABI and holds no Python symbol: one build serves every torch from
+2.11 on and every Python. What is built depends on the machine:
+
+* a C++ compiler and nvcc (of the CUDA version torch was built for): CPU and CUDA kernels, no GPU needed;
+* a C++ compiler alone: CPU kernels;
+* no compiler: nothing; the package installs and uses torchvision's operators.
+
+Environment: ``MASKRCNN_BENCHMARK_BUILD`` (auto, cpu, none; default auto), ``TORCH_CUDA_ARCH_LIST`` (default:
+the GPUs at hand, or ``DEFAULT_CUDA_ARCHS`` without one), ``MAX_JOBS``, ``CXX``, ``CUDA_HOME``.
+"""
+
+import glob
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from setuptools import setup
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:
+    from wheel.bdist_wheel import bdist_wheel
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+BUILD_KINDS = ("auto", "cpu", "none")
+# Machine code for the two data-centre generations in use, PTX for what comes after them.
+DEFAULT_CUDA_ARCHS = "8.0;9.0+PTX"
+TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # 2.11, the oldest torch the library loads into
+# The same arithmetic on every processor: no fused multiply-add, no reordering (see csrc/simd.h).
+STRICT_NUMBERS = ["-ffp-contract=off", "-fno-fast-math"]
+
+
+class PlatformWheel(bdist_wheel):
+    """Tags the wheel py3-none-PLATFORM: the library depends on the platform, not on a Python version."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        python, abi, platform = super().get_tag()
+        return ("py3", "none", platform) if self.distribution.has_ext_modules() else (python, abi, platform)
+
+
+def say(message: str) -> None:
+    print(f"maskrcnn_benchmark: {message}", file=sys.stderr)
+
+
+def cxx_compiler() -> str | None:
+    """Path of the C++ compiler that torch's build class would call, or None."""
+    words = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    return shutil.which(words[0])
+
+
+def cuda_home() -> str | None:
+    """Folder of the CUDA toolkit: CUDA_HOME, or the one that the nvcc on the PATH belongs to, or None."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if not home and shutil.which("nvcc"):
+        # The nvcc on the PATH may be a link or a script that calls the real one: let it say where it is.
+        told = subprocess.run(["nvcc", "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True)
+        top = re.search(r"^#\$ TOP=(.+)$", told.stderr, re.MULTILINE)
+        home = os.path.realpath(top.group(1)) if top else None
+    home = home or "/usr/local/cuda"
+    return home if os.path.exists(os.path.join(home, "bin", "nvcc")) else None
+
+
+def nvcc_version(home: str) -> str | None:
+    """Version of the toolkit's nvcc ("13.0"), or None."""
+    told = subprocess.run([os.path.join(home, "bin", "nvcc"), "--version"], capture_output=True, text=True)
+    found = re.search(r"release (\d+\.\d+)", told.stdout)
+    return found.group(1) if found else None
+
+
+def cuda_to_build(kind: str) -> str | None:
+    """The CUDA version to compile kernels with, or None for a CPU build; says why not."""
+    if kind == "cpu":
+        return None
+    home = cuda_home()
+    version = nvcc_version(home) if home else None
+    if home is None or version is None:
+        say("no CUDA toolkit found (CUDA_HOME, nvcc): building the CPU kernels only")
+        return None
+    if torch.version.cuda is None:
+        say("this torch is a CPU build: building the CPU kernels only")
+        return None
+    if version.split(".")[0] != torch.version.cuda.split(".")[0]:
+        say(f"nvcc {version} does not fit torch's CUDA {torch.version.cuda}: building the CPU kernels only")
+        return None
+    os.environ["CUDA_HOME"] = home  # torch's build class reads it when it is imported
+    return version
+
+
+def choose_cuda_archs() -> str:
+    """Sets TORCH_CUDA_ARCH_LIST, which torch's build class reads, and returns it comma-separated."""
+    archs = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
+    if not archs and torch.cuda.is_available():
+        capabilities = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+        archs = ";".join(f"{major}.{minor}" for major, minor in sorted(capabilities)) + "+PTX"
+    archs = archs or DEFAULT_CUDA_ARCHS
+    os.environ["TORCH_CUDA_ARCH_LIST"] = archs
+    return re.sub(r"[;\s]+", ",", archs.strip())
+
+
+def build_arguments() -> dict[str, Any]:
+    """The ext_modules and cmdclass of this machine's build."""
+    kind = os.environ.get("MASKRCNN_BENCHMARK_BUILD", "auto")
+    if kind not in BUILD_KINDS:
+        raise SystemExit(f"MASKRCNN_BENCHMARK_BUILD is {kind!r}; choose one of {', '.join(BUILD_KINDS)}")
+    if kind == "none":
+        return {}
+    if torch is None:
+        say("torch is not importable here: the operators are not compiled (use pip install --no-build-isolation)")
+        return {}
+    if cxx_compiler() is None:
+        say("no C++ compiler found: the operators are not compiled; torchvision's are used instead")
+        return {}
+
+    cuda = cuda_to_build(kind)
+    from torch.utils import cpp_extension  # looks for CUDA_HOME when imported
+
+    sources = ["csrc/ops.cpp", *sorted(glob.glob("csrc/cpu/*.cpp"))]
+    cxx_flags = ["-O3", "-fvisibility=hidden", "-Wall", TORCH_TARGET, *STRICT_NUMBERS]
+    nvcc_flags = ["-O3", "-Xcompiler=-fvisibility=hidden", "-DUSE_CUDA", TORCH_TARGET]
+    make_extension = cpp_extension.CppExtension
+    if cuda is not None:
+        make_extension = cpp_extension.CUDAExtension
+        sources += sorted(glob.glob("csrc/cuda/*.cu"))
+        cxx_flags += [f"-DMASKRCNN_CUDA_VERSION={cuda}", f"-DMASKRCNN_CUDA_ARCHS={choose_cuda_archs()}"]
+    extension = make_extension(
+        "maskrcnn_benchmark._C",
+        sources,
+        include_dirs=[os.path.abspath("csrc")],
+        depends=glob.glob("csrc/**/*.h", recursive=True) + glob.glob("csrc/**/*.cuh", recursive=True),
+        extra_compile_args={"cxx": cxx_flags, "nvcc": nvcc_flags},
+        extra_link_args=["-Wl,--as-needed", "-Wl,-s"],
+        py_limited_api=True,  # keeps libtorch_python out of the link
+    )
+    build_ext = cpp_extension.BuildExtension.with_options(no_python_abi_suffix=True)
+    return {"ext_modules": [extension], "cmdclass": {"build_ext": build_ext, "bdist_wheel": PlatformWheel}}
+
+
+setup(**build_arguments())
