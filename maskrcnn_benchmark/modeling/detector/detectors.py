@@ -1,0 +1,33 @@
+"""From a configuration to a detector."""
+
+from __future__ import annotations
+
+import torch
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.detector.generalized_rcnn import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import build_roi_heads
+from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn
+
+
+def build_detection_model(cfg: ConfigNode) -> GeneralizedRCNN:
+    """The detector of a configuration, on the CPU, with random weights, laid out channels_last.
+
+    Raises ValueError for an unknown body or head, with the nearest known names.
+    """
+    backbone = build_backbone(cfg)
+    model = GeneralizedRCNN(
+        backbone=backbone,
+        rpn=build_rpn(cfg, backbone.out_channels),
+        roi_heads=build_roi_heads(cfg, backbone.out_channels),
+        pixel_mean=cfg.INPUT.PIXEL_MEAN,
+        pixel_std=cfg.INPUT.PIXEL_STD,
+        to_bgr255=cfg.INPUT.TO_BGR255,
+        size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
+    )
+    model = model.to(memory_format=torch.channels_last)
+    if cfg.MODEL.COMPILE:
+        model.backbone.compile(fullgraph=True)
+        model.rpn.head.compile(fullgraph=True)
+    return model

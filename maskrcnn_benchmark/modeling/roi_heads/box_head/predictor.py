@@ -1,0 +1,33 @@
+"""Class logits and box deltas from region vectors (Fast R-CNN, section 2.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.modeling.registry import ROI_BOX_PREDICTOR
+
+
+class FPNPredictor(nn.Module):
+    """Two linear layers."""
+
+    def __init__(self, in_channels: int, num_classes: int, num_box_classes: int) -> None:
+        """`num_classes` counts the background; `num_box_classes` is the same, or 2 where boxes are class-agnostic."""
+        super().__init__()
+        self.cls_score = nn.Linear(in_channels, num_classes)
+        self.bbox_pred = nn.Linear(in_channels, num_box_classes * 4)
+        nn.init.normal_(self.cls_score.weight, std=0.01)
+        nn.init.normal_(self.bbox_pred.weight, std=0.001)
+        for layer in (self.cls_score, self.bbox_pred):
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits [K, C] and box deltas [K, 4 * C] (or [K, 8] class-agnostic) of region vectors [K, D]."""
+        return self.cls_score(x), self.bbox_pred(x)
+
+
+@ROI_BOX_PREDICTOR.register("FPNPredictor")
+def build_fpn_predictor(cfg: ConfigNode, in_channels: int) -> FPNPredictor:
+    """The predictor of the FPN configs."""
+    num_classes = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
+    return FPNPredictor(in_channels, num_classes, 2 if cfg.MODEL.CLS_AGNOSTIC_BBOX_REG else num_classes)

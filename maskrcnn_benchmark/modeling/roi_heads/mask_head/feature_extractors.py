@@ -1,0 +1,67 @@
+"""The small fully convolutional network between the pooled region and the mask predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.norm import build_group_norm
+from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS
+from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler, build_mask_pooler
+
+
+class MaskRCNNFPNFeatureExtractor(nn.Module):
+    """3x3 convolutions, each followed by a ReLU (He et al., Mask R-CNN, figure 4 right)."""
+
+    def __init__(
+        self,
+        pooler: Pooler,
+        in_channels: int,
+        layers: Sequence[int],
+        dilation: int = 1,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
+        """`layers`: output channels of each convolution."""
+        super().__init__()
+        self.pooler = pooler
+        self.blocks: list[str] = []
+        for i, channels in enumerate(layers, start=1):
+            name = f"mask_fcn{i}"
+            self.add_module(name, _conv3x3(in_channels, channels, dilation, norm))
+            self.blocks.append(name)
+            in_channels = channels
+        self.out_channels = in_channels
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Region maps [K, out_channels, h, w] of `rois` [K, 5]."""
+        x = self.pooler(features, rois)
+        for name in self.blocks:
+            x = F.relu(self.get_submodule(name)(x), inplace=True)
+        return x
+
+
+def _conv3x3(
+    in_channels: int, out_channels: int, dilation: int, norm: Callable[[int], nn.Module] | None
+) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if norm is None:
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        return conv
+    return nn.Sequential(conv, norm(out_channels))
+
+
+@ROI_MASK_FEATURE_EXTRACTORS.register("MaskRCNNFPNFeatureExtractor")
+def build_mask_fpn(cfg: ConfigNode, in_channels: int) -> MaskRCNNFPNFeatureExtractor:
+    """The extractor of the FPN configs."""
+    head = cfg.MODEL.ROI_MASK_HEAD
+    return MaskRCNNFPNFeatureExtractor(
+        pooler=build_mask_pooler(cfg),
+        in_channels=in_channels,
+        layers=head.CONV_LAYERS,
+        dilation=head.DILATION,
+        norm=build_group_norm(cfg) if head.USE_GN else None,
+    )

@@ -1,0 +1,48 @@
+"""The small network that slides over the feature maps and scores and shifts the anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.modeling.registry import RPN_HEADS
+
+
+class RPNHead(nn.Module):
+    """A 3x3 convolution and two 1x1 predictors, shared by all levels (Faster R-CNN, section 3.1)."""
+
+    def __init__(self, in_channels: int, num_anchors: int) -> None:
+        """`num_anchors`: anchors at each position."""
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1)
+        self.cls_logits = nn.Conv2d(in_channels, num_anchors, kernel_size=1)
+        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=1)
+        for layer in (self.conv, self.cls_logits, self.bbox_pred):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits [N, Hl * Wl * A] and box deltas [N, Hl * Wl * A, 4] of each level.
+
+        Both predictors run as one 1x1 convolution, so that the widest map is read once.
+        """
+        weight = torch.cat([self.cls_logits.weight, self.bbox_pred.weight])
+        bias = torch.cat([self.cls_logits.bias, self.bbox_pred.bias])  # type: ignore[list-item]
+        num_anchors = self.cls_logits.out_channels
+        logits, deltas = [], []
+        for feature in features:
+            hidden = F.relu(self.conv(feature), inplace=True)
+            both = F.conv2d(hidden, weight, bias).permute(0, 2, 3, 1)  # [N, H, W, 5A]
+            logits.append(both[..., :num_anchors].flatten(1))
+            deltas.append(both[..., num_anchors:].unflatten(-1, (num_anchors, 4)).flatten(1, 3))
+        return logits, deltas
+
+
+@RPN_HEADS.register("SingleConvRPNHead")
+def build_single_conv_rpn_head(cfg: ConfigNode, in_channels: int, num_anchors: int) -> RPNHead:
+    """The head of Faster R-CNN and FPN."""
+    return RPNHead(in_channels, num_anchors)

@@ -1,0 +1,58 @@
+"""Losses of the RPN (Faster R-CNN, section 3.1.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers.losses import smooth_l1
+from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
+from maskrcnn_benchmark.structures.box_geometry import gather_rows
+from maskrcnn_benchmark.structures.boxlist_ops import box_iou
+from maskrcnn_benchmark.structures.targets import Targets
+
+IGNORED = -1
+
+
+def assign_anchors(
+    anchors: Tensor, visible: Tensor, targets: Targets, matcher: Matcher
+) -> tuple[Tensor, Tensor]:
+    """Labels [N, A] (1 object, 0 background, -1 ignored) and matched ground truth [N, A] of anchors [A, 4]."""
+    matches = matcher(box_iou(targets.boxes, anchors), targets.valid)
+    labels = (matches >= 0).long().masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, IGNORED)
+    return labels.masked_fill(~visible, IGNORED), matches.clamp(min=0)
+
+
+def rpn_losses(
+    anchors: Tensor,
+    logits: Tensor,
+    deltas: Tensor,
+    labels: Tensor,
+    matched_gt: Tensor,
+    targets: Targets,
+    sampler: BalancedSampler,
+    box_coder: BoxCoder,
+) -> tuple[Tensor, Tensor]:
+    """Objectness loss and box loss over sampled anchors, each divided by the number of sampled anchors.
+
+    `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from assign_anchors.
+    The box loss is smooth L1 with beta 1/9, over positive anchors.
+    """
+    index, used = sampler(labels)  # [N, R]
+    labels = sample_labels(labels, index, used)
+    num_sampled = used.sum().clamp(min=1)
+    objectness = F.binary_cross_entropy_with_logits(
+        gather_rows(logits, index).float(), labels.clamp(min=0).float(), weight=used.float(), reduction="sum"
+    )
+    is_positive = labels == 1
+    gt_boxes = gather_rows(targets.boxes, gather_rows(matched_gt, index))
+    sampled_anchors = anchors[index]
+    # An unused slot stands for an arbitrary pair of boxes: encode the anchor against itself, which is zero.
+    gt_boxes = torch.where(is_positive.unsqueeze(-1), gt_boxes, sampled_anchors)
+    box_targets = box_coder.encode(gt_boxes, sampled_anchors)
+    box = smooth_l1(gather_rows(deltas, index).float(), box_targets, beta=1.0 / 9)
+    box = (box * is_positive.unsqueeze(-1)).sum()
+    return objectness / num_sampled, box / num_sampled
