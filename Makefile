@@ -1,0 +1,53 @@
+# From a fresh machine: `make quickstart` runs the main job on embedded data, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*) setup.py pyproject.toml constraints.txt
+
+.PHONY: help environment build quickstart test test-slow lint format clean
+
+help:
+	@echo "make quickstart   environment, build, embedded data; train V-39 Mask R-CNN, resume, test, report"
+	@echo "make test         environment, build, the whole test suite"
+	@echo "make test-slow    the tests marked slow"
+	@echo "make lint         ruff, mypy, clang-format"
+	@echo "make format       ruff and clang-format, in place"
+	@echo "make clean        remove the environment and everything built"
+
+environment: $(VENV)/.installed
+
+build: $(VENV)/.built
+
+# The extension is built against the torch that is installed here, hence no build isolation.
+$(VENV)/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision numpy setuptools wheel ninja
+	touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+quickstart: build
+	$(BIN)/python tools/quickstart.py
+
+test: build
+	$(BIN)/python -m pytest -q
+
+test-slow: build
+	$(BIN)/python -m pytest -q -m slow
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
+
+format: build
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info maskrcnn_benchmark/*.so .pytest_cache .mypy_cache .ruff_cache
