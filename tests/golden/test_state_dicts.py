@@ -1,0 +1,77 @@
+"""Names, shapes, kinds and counts of every entry of every model, and the optimizer's groups, against the reference."""
+
+from collections import Counter
+
+import pytest
+import torch
+from golden.reference import MODELS, config_of, read_state_dict
+
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.solver import make_optimizer
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def reference_and_model(request):
+    """The record of a config, its options and its model (on the meta device: shapes without memory)."""
+    cfg = config_of(request.param)
+    with torch.device("meta"):
+        model = build_detection_model(cfg)
+    return read_state_dict(request.param), cfg, model
+
+
+def test_entries(reference_and_model):
+    """The same names in the same order, with the same shape and type."""
+    record, _, model = reference_and_model
+    found = [
+        [key, list(tensor.shape), str(tensor.dtype).removeprefix("torch.")]
+        for key, tensor in model.state_dict().items()
+    ]
+    assert found == [[key, shape, dtype] for key, shape, dtype, _ in record["state_dict"]]
+
+
+def test_kinds(reference_and_model):
+    """Which entries are trained (p), frozen (f) and buffers (b)."""
+    record, _, model = reference_and_model
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    kinds = {
+        key: "b" if key not in parameters else "p" if parameters[key].requires_grad else "f"
+        for key in model.state_dict()
+    }
+    assert kinds == {key: kind for key, _, _, kind in record["state_dict"]}
+    assert [key for key, kind in kinds.items() if kind == "f"] == record["frozen_params"]
+
+
+def test_counts(reference_and_model):
+    record, _, model = reference_and_model
+    parameters = list(model.parameters())
+    assert len(model.state_dict()) == record["n_state_dict"]
+    assert len(parameters) == record["n_param_tensors"]
+    assert sum(p.numel() for p in parameters) == record["params_total"]
+    assert sum(p.numel() for p in parameters if p.requires_grad) == record["params_trainable"]
+    assert sum(b.numel() for b in model.buffers()) == record["buffer_elements"]
+    assert sum(p.numel() for p in model.backbone.parameters()) == record["backbone_params"]
+    assert sum(p.numel() for p in model.backbone.body.parameters()) == record["backbone_body_params"]
+
+
+def test_no_entry_is_shared(reference_and_model):
+    """None of these models holds one tensor under two names."""
+    record, _, model = reference_and_model
+    assert record["shared_keys"] == {}
+    tensors = model.state_dict(keep_vars=True).values()
+    assert len({id(tensor) for tensor in tensors}) == record["n_state_dict"]
+
+
+def test_optimizer_groups(reference_and_model):
+    """The same rate and decay for as many tensors.
+
+    Differs on purpose: the reference has one parameter group a tensor, here tensors of equal rate and decay share one.
+    """
+    record, cfg, model = reference_and_model
+    expected = record["optimizer"]
+    optimizer = make_optimizer(cfg, model)
+    found: Counter[str] = Counter()
+    for group in optimizer.param_groups:
+        assert group["momentum"] == expected["momentum"]
+        found[f"lr={group['lr']:g},weight_decay={group['weight_decay']:g}"] += len(group["params"])
+    assert found == expected["groups"]
+    assert sum(found.values()) == expected["n_groups"] == record["n_trainable_tensors"]
