@@ -1,0 +1,164 @@
+"""A model's answers on a whole data set, and their score. Every rank takes its share of the images."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from maskrcnn_benchmark.data.datasets.evaluation import (
+    COCOResults,
+    ImagePredictions,
+    evaluate,
+    predictions_of_index,
+)
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils import comm
+
+logger = logging.getLogger("maskrcnn_benchmark.inference")
+
+# Images whose masks wait to be encoded; more than a few batches would only pile up memory.
+MAX_WAITING = 64
+
+
+def inference(
+    model: nn.Module,
+    data_loader: DataLoader[Any],
+    dataset_name: str,
+    iou_types: Sequence[str] = ("bbox",),
+    device: torch.device | str = "cuda",
+    expected_results: Sequence[Sequence[Any]] = (),
+    expected_results_sigma_tol: float = 4.0,
+    output_folder: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[COCOResults, list[ImagePredictions]] | None:
+    """Run the model over the loader's data set and score what it finds.
+
+    Called by every rank, each with a loader over its share of the images; an image that several ranks saw
+    counts once. The model's training mode is the same afterwards as before.
+
+    Args:
+        dataset_name: for the log.
+        output_folder: gets the files of `evaluate`.
+        dtype: computing type of the model; other than float32, the model runs under autocast.
+
+    Returns:
+        On the main rank the scores and the answers per image, in the data set's order; None on the others.
+
+    Raises:
+        RuntimeError: no rank saw some image of the data set.
+    """
+    dataset: Any = data_loader.dataset
+    world_size = comm.get_world_size()
+    logger.info("Inference on %s: %d images on %d device(s)", dataset_name, len(dataset), world_size)
+    start = time.perf_counter()
+    with evaluation_mode(unwrapped(model)) as running, autocast(device, dtype):
+        own = predict(running, data_loader, torch.device(device), with_masks="segm" in iou_types)
+    comm.synchronize()
+    elapsed = time.perf_counter() - start
+    per_image = elapsed * world_size / max(len(dataset), 1)
+    logger.info(
+        "Inference took %.1f s, loading and masks included (%.4f s per image and device)", elapsed, per_image
+    )
+    predictions = merge_predictions(comm.gather(own), len(dataset))
+    if predictions is None:
+        return None
+    results = evaluate(
+        dataset, predictions, output_folder, iou_types, expected_results, expected_results_sigma_tol
+    )
+    logger.info("%s\n%s\n\n%s", dataset_name, results, results.per_class_table())
+    for failure in results.failed_expectations:
+        logger.error("%s: not the expected result: %s", dataset_name, failure)
+    return results, predictions
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, data_loader: DataLoader[Any], device: torch.device, with_masks: bool
+) -> dict[int, ImagePredictions]:
+    """The model's answers on the loader's images by data set index.
+
+    Masks are encoded by one other thread while the device works on the next batch: the compiled op lets go
+    of Python's lock.
+    """
+    dataset: Any = data_loader.dataset
+    predictions: dict[int, ImagePredictions] = {}
+    waiting: deque[tuple[int, Future[ImagePredictions]]] = deque()
+    progress = tqdm(
+        total=len(data_loader), unit="batch", desc="inference", disable=not comm.is_main_process()
+    )
+    with ThreadPoolExecutor(max_workers=1) as encoder, progress:
+        for images, _, indices in data_loader:
+            for index, answer in zip(
+                indices, _on_host(model(images.to(device, non_blocking=True))), strict=True
+            ):
+                waiting.append(
+                    (index, encoder.submit(predictions_of_index, dataset, index, answer, with_masks))
+                )
+            while len(waiting) > MAX_WAITING or (waiting and waiting[0][1].done()):
+                index, encoded = waiting.popleft()
+                predictions[index] = encoded.result()
+            progress.update()
+        predictions.update((index, encoded.result()) for index, encoded in waiting)
+    return predictions
+
+
+def _on_host(answers: list[BoxList]) -> list[BoxList]:
+    return [answer.to("cpu") for answer in answers]
+
+
+def merge_predictions(
+    shares: list[dict[int, ImagePredictions]] | None, num_images: int
+) -> list[ImagePredictions] | None:
+    """The ranks' answers as one list in the data set's order; None where there are none to merge.
+
+    Raises:
+        RuntimeError: an image is missing.
+    """
+    if shares is None:
+        return None
+    merged: dict[int, ImagePredictions] = {}
+    for share in shares:
+        merged.update(share)
+    missing = [index for index in range(num_images) if index not in merged]
+    if missing:
+        raise RuntimeError(
+            f"{len(missing)} of {num_images} images have no prediction, the first is index {missing[0]}"
+        )
+    return [merged[index] for index in range(num_images)]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself.
+
+    DistributedDataParallel's forward exchanges buffers, also in evaluation, and would wait forever for a
+    rank that has fewer batches.
+    """
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
+    """The model in evaluation mode; every module gets its own mode back, also when something fails."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def autocast(device: torch.device | str, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision on a device; float32 leaves everything as it is."""
+    return torch.autocast(torch.device(device).type, dtype=dtype, enabled=dtype != torch.float32)

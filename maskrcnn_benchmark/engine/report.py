@@ -1,0 +1,150 @@
+"""The result row of a run: backbone, detector, training memory, inference time, AP.
+
+It stands in report.md and on the screen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
+from maskrcnn_benchmark.engine.inference_time import InferenceTime
+from maskrcnn_benchmark.utils.whole_file import open_whole
+
+REPORT_FILE = "report.md"
+METRICS_FILE = "metrics.jsonl"
+_AREAS = ("AP", "APs", "APm", "APl")
+_HEADER = (
+    *("Backbone", "Detector", "Data", "Train memory", "Inference"),
+    *("Box AP", "APs", "APm", "APl", "Mask AP", "APs", "APm", "APl"),
+)
+_GIB = 1024.0  # the metrics count MiB
+
+
+class ResultRow(NamedTuple):
+    """What one line of the table says. training_memory: peaks in MiB under the names of `memory_in_use`."""
+
+    backbone: str
+    detector: str
+    dataset: str
+    training_memory: dict[str, float]
+    inference_time: InferenceTime | None
+    results: COCOResults
+
+
+def make_model_names(cfg: Any) -> tuple[str, str]:
+    """Backbone and detector as the tables of this family name them."""
+    body = cfg.MODEL.BACKBONE.CONV_BODY
+    backbone = f"{body}-GN" if cfg.MODEL.FPN.USE_GN and "GN" not in body else body
+    return backbone, "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
+
+
+def read_training_memory(run_folder: str) -> dict[str, float]:
+    """The largest peak memory of each kind in the run's metrics.jsonl, in MiB; empty without training."""
+    path = os.path.join(run_folder, METRICS_FILE)
+    peaks: dict[str, float] = {}
+    if not os.path.exists(path):
+        return peaks
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            values = _parsed(line)
+            for name in ("memory_allocated", "memory_reserved", "peak_rss"):
+                if name in values:
+                    peaks[name] = max(peaks.get(name, 0.0), float(values[name]))
+    return peaks
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """The object of one line; a killed run may leave its last line unfinished."""
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def result_table(rows: Sequence[ResultRow]) -> str:
+    """The rows as a table that reads both as text and as Markdown; "-" for what was not measured."""
+    cells = []
+    for row in rows:
+        seconds = "-" if row.inference_time is None else f"{1000 * row.inference_time.median:.1f} ms"
+        numbers = [_percent(row.results, iou_type, area) for iou_type in ("bbox", "segm") for area in _AREAS]
+        cells.append(
+            [row.backbone, row.detector, row.dataset, _memory(row.training_memory), seconds, *numbers]
+        )
+    return text_table(_HEADER, cells)
+
+
+def _percent(results: COCOResults, iou_type: str, metric: str) -> str:
+    return percent(results.results.get(iou_type, {}).get(metric, -1.0))
+
+
+def _memory(peaks: dict[str, float]) -> str:
+    if "memory_allocated" in peaks:
+        reserved = peaks.get("memory_reserved", peaks["memory_allocated"])
+        return f"{peaks['memory_allocated'] / _GIB:.2f} / {reserved / _GIB:.2f} GiB"
+    if "peak_rss" in peaks:
+        return f"{peaks['peak_rss'] / _GIB:.2f} GiB peak RSS"
+    return "-"
+
+
+def write_report(run_folder: str, rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
+    """Write report.md into the run's folder: the table, how its numbers were measured, all twelve AP and AR.
+
+    Returns:
+        The path of the report.
+    """
+    parts = ["# Results", result_table(rows), _measured(rows, device, dtype)]
+    for row in rows:
+        counts = f"{row.results.num_images} images, {row.results.num_detections} detections"
+        parts += [f"## {row.dataset}", counts, str(row.results), row.results.per_class_table()]
+    path = os.path.join(run_folder, REPORT_FILE)
+    os.makedirs(run_folder, exist_ok=True)
+    with open_whole(path) as file:
+        file.write("\n\n".join(parts) + "\n")
+    return path
+
+
+def _measured(rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
+    """How to read the numbers of the table."""
+    lines = [
+        f"- Device: {device_name(device)}; {str(dtype).removeprefix('torch.')}; torch {torch.__version__}.",
+        "- AP in percent, COCO's definition; - where it was not measured, or the images hold no such object.",
+    ]
+    if any("memory_allocated" in row.training_memory for row in rows):
+        lines.append(
+            "- Training memory: the most that torch allocated / reserved on the GPU of the main process."
+        )
+    elif any("peak_rss" in row.training_memory for row in rows):
+        lines.append(
+            "- Training memory: peak RSS, all memory of the main process on the CPU; not a GPU's number."
+        )
+    for row in rows:
+        if row.inference_time is not None:
+            lines.append(f"- {row.dataset}: {describe_time(row.inference_time)}.")
+    return "\n".join(lines)
+
+
+def describe_time(measured: InferenceTime) -> str:
+    """The inference time in words, with the pasting of the masks that it does not count."""
+    text = (
+        f"inference {1000 * measured.median:.1f} ms/image (median; 90 % within {1000 * measured.p90:.1f} ms) "
+        f"over {measured.num_images} images, one at a time, from the copy to the device to the final "
+        "detections, without loading"
+    )
+    if measured.pasting_median is None:
+        return text
+    return f"{text}; pasting and encoding the masks takes {1000 * measured.pasting_median:.1f} ms/image more"
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
