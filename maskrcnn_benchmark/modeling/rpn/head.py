@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 
 
@@ -18,7 +19,7 @@ class RPNHead(nn.Module):
     def __init__(self, in_channels: int, num_anchors: int) -> None:
         """`num_anchors`: anchors at each position."""
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1)
+        self.conv = Conv2d(in_channels, in_channels, kernel_size=3, padding=1)
         self.cls_logits = nn.Conv2d(in_channels, num_anchors, kernel_size=1)
         self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=1)
         for layer in (self.conv, self.cls_logits, self.bbox_pred):
@@ -35,7 +36,7 @@ class RPNHead(nn.Module):
         num_anchors = self.cls_logits.out_channels
         logits, deltas = [], []
         for feature in features:
-            hidden = F.relu(self.conv(feature), inplace=True)
+            hidden = fused_conv2d(feature, self.conv, relu=True)
             both = F.conv2d(hidden, weight, bias).permute(0, 2, 3, 1)  # [N, H, W, 5A]
             logits.append(both[..., :num_anchors].flatten(1))
             deltas.append(both[..., num_anchors:].unflatten(-1, (num_anchors, 4)).flatten(1, 3))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.layers.norm import build_group_norm
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.group_norm import build_group_norm
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS
 from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler, build_box_pooler
-
-NormFactory = Callable[[int], nn.Module]
 
 
 def make_fc(in_features: int, out_features: int, norm: NormFactory | None) -> nn.Module:
@@ -60,9 +60,7 @@ class FPNXconv1fcFeatureExtractor(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for _ in range(num_convs):
-            conv = nn.Conv2d(
-                channels, conv_channels, 3, padding=dilation, dilation=dilation, bias=norm is None
-            )
+            conv = Conv2d(channels, conv_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
             nn.init.normal_(conv.weight, std=0.01)
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
@@ -76,7 +74,11 @@ class FPNXconv1fcFeatureExtractor(nn.Module):
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Region vectors [K, out_channels] of `rois` [K, 5]."""
-        x = self.xconvs(self.pooler(features, rois))
+        x = self.pooler(features, rois)
+        convs = [layer for layer in self.xconvs if isinstance(layer, Conv2d)]
+        norms = [layer for layer in self.xconvs if isinstance(layer, nn.GroupNorm)] or [None] * len(convs)
+        for conv, norm in zip(convs, norms, strict=True):
+            x = fused_conv2d(x, conv, norm, relu=True)
         return F.relu(self.fc6(x.flatten(1)), inplace=True)
 
 

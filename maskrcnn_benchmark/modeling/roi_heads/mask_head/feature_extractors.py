@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.layers.norm import build_group_norm
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.group_norm import build_group_norm
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS
 from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler, build_mask_pooler
 
@@ -22,7 +23,7 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         in_channels: int,
         layers: Sequence[int],
         dilation: int = 1,
-        norm: Callable[[int], nn.Module] | None = None,
+        norm: NormFactory | None = None,
     ) -> None:
         """`layers`: output channels of each convolution."""
         super().__init__()
@@ -39,14 +40,14 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         """Region maps [K, out_channels, h, w] of `rois` [K, 5]."""
         x = self.pooler(features, rois)
         for name in self.blocks:
-            x = F.relu(self.get_submodule(name)(x), inplace=True)
+            block = self.get_submodule(name)
+            conv, norm = (block, None) if isinstance(block, Conv2d) else block.children()
+            x = fused_conv2d(x, conv, norm, relu=True)
         return x
 
 
-def _conv3x3(
-    in_channels: int, out_channels: int, dilation: int, norm: Callable[[int], nn.Module] | None
-) -> nn.Module:
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
+def _conv3x3(in_channels: int, out_channels: int, dilation: int, norm: NormFactory | None) -> nn.Module:
+    conv = Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if norm is None:
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
