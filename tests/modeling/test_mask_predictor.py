@@ -1,0 +1,51 @@
+"""The mask predictor's matrix products against the layers that they stand for."""
+
+from __future__ import annotations
+
+import torch
+
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
+
+
+def reference(predictor: MaskRCNNC4Predictor, x: torch.Tensor) -> torch.Tensor:
+    """Transposed convolution, ReLU, 1x1 convolution."""
+    return predictor.mask_fcn_logits(predictor.conv5_mask(x).relu())
+
+
+def test_all_classes_and_own_class_equal_the_layers() -> None:
+    torch.manual_seed(0)
+    predictor = MaskRCNNC4Predictor(6, 5, num_classes=4)
+    torch.nn.init.normal_(predictor.conv5_mask.bias)
+    torch.nn.init.normal_(predictor.mask_fcn_logits.bias)
+    labels = torch.tensor([3, 0, 1])
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(3, 6, 7, 9).contiguous(memory_format=memory_format)
+        expected = reference(predictor, x)
+        torch.testing.assert_close(predictor(x), expected)
+        torch.testing.assert_close(predictor(x, labels), expected[torch.arange(3), labels])
+
+
+def test_gradients_equal_the_layers() -> None:
+    torch.manual_seed(0)
+    predictor = MaskRCNNC4Predictor(4, 3, num_classes=5).double()
+    x = torch.randn(2, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([2, 4])
+    inputs = [x, *predictor.parameters()]
+    own = torch.autograd.grad(predictor(x, labels).square().sum(), inputs)
+    expected = torch.autograd.grad(reference(predictor, x)[torch.arange(2), labels].square().sum(), inputs)
+    for gradient, other in zip(own, expected, strict=True):
+        torch.testing.assert_close(gradient, other)
+
+
+def test_no_regions() -> None:
+    assert MaskRCNNC4Predictor(4, 3, 5)(torch.zeros(0, 4, 14, 14), torch.zeros(0).long()).shape == (0, 28, 28)
+
+
+def test_loss_counts_positives_only() -> None:
+    logits = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(0))
+    targets = (torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5).to(torch.uint8)
+    positive = torch.tensor([True, False, True, False])
+    expected = torch.nn.functional.binary_cross_entropy(logits[positive].sigmoid(), targets[positive].float())
+    torch.testing.assert_close(mask_loss(logits, targets, positive), expected)
+    assert mask_loss(logits, targets, torch.zeros(4, dtype=torch.bool)) == 0

@@ -1,0 +1,49 @@
+"""Matching against a plain loop over predictions and ground truths."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.modeling.matcher import Matcher
+
+
+def match_slowly(quality: list[list[float]], high: float, low: float, allow_low_quality: bool) -> list[int]:
+    """One prediction at a time, as the paper words it."""
+    result = []
+    for a in range(len(quality[0])):
+        column = [row[a] for row in quality]
+        best = max(range(len(column)), key=lambda g: column[g])
+        match = best if column[best] >= high else (-1 if column[best] < low else -2)
+        if allow_low_quality and any(row[a] == max(row) for row in quality):
+            match = best
+        result.append(match)
+    return result
+
+
+@pytest.mark.parametrize("allow_low_quality", [False, True])
+def test_equals_slow_matching(allow_low_quality: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    matcher = Matcher(0.7, 0.3, allow_low_quality)
+    for _ in range(50):
+        quality = torch.randint(0, 11, (4, 9), generator=generator) / 10  # coarse, so that ties occur
+        expected = match_slowly(quality.tolist(), 0.7, 0.3, allow_low_quality)
+        assert matcher(quality).tolist() == pytest.approx(expected)
+
+
+def test_unused_ground_truth_slots_change_nothing() -> None:
+    quality = torch.rand(3, 4, 20, generator=torch.Generator().manual_seed(1))
+    valid = torch.tensor([[True, True, False, False], [True, False, False, False], [False] * 4])
+    matches = Matcher(0.7, 0.3, allow_low_quality_matches=True)(quality, valid)
+    for i, count in enumerate([2, 1]):
+        assert torch.equal(matches[i], Matcher(0.7, 0.3, True)(quality[i, :count]))
+    assert (matches[2] == Matcher.BELOW_LOW_THRESHOLD).all(), "without ground truth all is background"
+
+
+def test_no_ground_truth_at_all_is_background() -> None:
+    assert Matcher(0.5, 0.5)(torch.zeros(0, 3)).tolist() == [-1, -1, -1]
+
+
+def test_thresholds_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="low_threshold"):
+        Matcher(0.3, 0.7)
