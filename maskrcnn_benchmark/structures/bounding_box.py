@@ -75,14 +75,14 @@ class BoxList:
         if mode == self.mode:
             return self
         first, second = self.bbox[:, :2], self.bbox[:, 2:]
-        # a width of zero or less cannot be written as two corners of a pixel-counting box: it becomes one pixel
+        # no two corners of a pixel-counting box stand for a width of zero or less: it becomes one pixel
         other = second - first + 1 if mode == "xywh" else first + (second - 1).clamp(min=0)
         converted = self._with_boxes(torch.cat([first, other], dim=1), self.size, mode)
         converted._copy_extra_fields(self)
         return converted
 
     def _map_fields(self, target: BoxList, method: str, *arguments: Any) -> BoxList:
-        """Give ``target`` this list's fields; geometric ones (not tensors) follow through their own method."""
+        """Give ``target`` the fields; geometric ones (not tensors) follow through their own method."""
         for name, data in self.extra_fields.items():
             geometric = not isinstance(data, Tensor) and hasattr(data, method)
             target.add_field(name, getattr(data, method)(*arguments) if geometric else data)
@@ -115,18 +115,14 @@ class BoxList:
         mirrored = self._with_boxes(flipped, self.size, "xyxy")
         return self._map_fields(mirrored, "transpose", method).convert(self.mode)
 
-    def crop(self, box: Sequence[float]) -> BoxList:
+    def crop(self, box: Sequence[int]) -> BoxList:
         """Boxes clamped into ``box`` (x1, y1, x2, y2), in its frame of size (x2 - x1, y2 - y1)."""
         x1, y1, x2, y2 = box
         width, height = x2 - x1, y2 - y1
         corners = self.convert("xyxy").bbox
         shifted = corners - corners.new_tensor([x1, y1, x1, y1])
         limit = corners.new_tensor([width, height, width, height])
-        cropped = self._with_boxes(
-            torch.minimum(shifted.clamp(min=0), limit),
-            (width, height),
-            "xyxy",  # type: ignore[arg-type]
-        )
+        cropped = self._with_boxes(torch.minimum(shifted.clamp(min=0), limit), (width, height), "xyxy")
         return self._map_fields(cropped, "crop", box).convert(self.mode)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> BoxList:
@@ -138,7 +134,7 @@ class BoxList:
         return moved
 
     def __getitem__(self, item: Any) -> BoxList:
-        """The chosen boxes with their fields: an int, a slice, a list or tensor of indices, a boolean mask."""
+        """The chosen boxes with fields: an int, a slice, a list or tensor of indices, a boolean mask."""
         if isinstance(item, int):
             if not -len(self) <= item < len(self):
                 raise IndexError(f"index {item} out of range for {len(self)} boxes")
@@ -155,7 +151,7 @@ class BoxList:
         return self.bbox.shape[0]
 
     def clip_to_image(self, remove_empty: bool = True) -> BoxList:
-        """Boxes clipped to pixels 0 .. size - 1; with ``remove_empty`` only those with x2 > x1 and y2 > y1."""
+        """Boxes clipped to pixels 0 .. size - 1; with ``remove_empty`` those with x2 > x1 and y2 > y1."""
         corners = self.convert("xyxy").bbox
         limit = corners.new_tensor([self.size[0] - 1, self.size[1] - 1] * 2)
         clipped = self._with_boxes(torch.minimum(corners.clamp(min=0), limit), self.size, "xyxy")

@@ -33,7 +33,7 @@ def remove_small_boxes(boxlist: BoxList, min_size: float) -> BoxList:
 
 
 def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Intersection over union of xyxy boxes [..., M, 4] and [..., N, 4] with pixel-counting widths: [..., M, N]."""
+    """Overlap of xyxy boxes [..., M, 4] and [..., N, 4], widths counting pixels: IoU [..., M, N]."""
     sides1 = boxes1[..., 2:] - boxes1[..., :2] + 1
     sides2 = boxes2[..., 2:] - boxes2[..., :2] + 1
     top_left = torch.maximum(boxes1[..., :, None, :2], boxes2[..., None, :, :2])

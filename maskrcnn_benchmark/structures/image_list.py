@@ -23,7 +23,8 @@ class ImageList:
     ) -> None:
         if tensors.ndim != 4 or tensors.shape[0] != len(image_sizes):
             raise ValueError(
-                f"a batch must be [N, 3, H, W] with N sizes, got {tuple(tensors.shape)} and {len(image_sizes)} sizes"
+                f"a batch must be [N, 3, H, W] with N sizes, got {tuple(tensors.shape)} and "
+                f"{len(image_sizes)} sizes"
             )
         self.tensors = tensors
         self.image_sizes = [(int(height), int(width)) for height, width in image_sizes]
@@ -44,7 +45,8 @@ class ImageList:
         return self.tensors.shape[0]
 
     def __repr__(self) -> str:
-        return f"ImageList(tensors={tuple(self.tensors.shape)} {self.tensors.dtype}, image_sizes={self.image_sizes})"
+        shape = tuple(self.tensors.shape)
+        return f"ImageList(tensors={shape} {self.tensors.dtype}, image_sizes={self.image_sizes})"
 
 
 def to_image_list(tensors: ImageList | Tensor | Sequence[Tensor], size_divisible: int = 0) -> ImageList:

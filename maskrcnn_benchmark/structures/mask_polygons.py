@@ -31,7 +31,7 @@ def rle_to_polygons(rle: dict[str, Any], size: tuple[int, int]) -> list[NDArray[
 
 
 def mask_to_polygons(mask: NDArray[Any], size: tuple[int, int]) -> list[NDArray[np.float32]]:
-    """Polygons [vertices, 2] of a binary mask [height, width]; ValueError where its shape is not the image's."""
+    """Polygons [vertices, 2] of a binary mask [height, width]; ValueError for a shape not the image's."""
     if mask.shape != (int(size[1]), int(size[0])):
         raise ValueError(
             f"mask of height x width {mask.shape[0]} x {mask.shape[1]} in an image of {size[1]} x {size[0]}"

@@ -46,6 +46,9 @@ class SegmentationMask:
         """
         if mode not in ("poly", "mask"):
             raise ValueError(f"mode must be 'poly' or 'mask', got {mode!r}")
+        self.coords: Tensor
+        self.polygon_starts: Tensor
+        self.instance_starts: Tensor
         self.size = (size[0], size[1])
         if isinstance(instances, SegmentationMask):
             self.coords, self.polygon_starts = instances.coords, instances.polygon_starts

@@ -78,7 +78,7 @@ def _pad_polygons(targets: Sequence[BoxList], slots: int) -> PolygonBatch | None
 
 
 def _send(tensor: Tensor, device: torch.device | str | None) -> Tensor:
-    """Copy to the device; from page-locked memory when it is a GPU, else the copy would make the host wait."""
+    """Copy to the device; to a GPU from page-locked memory, else the copy would make the host wait."""
     if device is None or torch.device(device) == tensor.device:
         return tensor
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":

@@ -1,0 +1,143 @@
+"""Data loaders from a config."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
+from maskrcnn_benchmark.data.collate_batch import BatchCollator
+from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
+from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
+from maskrcnn_benchmark.data.datasets.validation import DatasetError
+from maskrcnn_benchmark.data.samplers import (
+    DistributedSampler,
+    GroupedBatchSampler,
+    IterationBasedBatchSampler,
+    ShareBatchSampler,
+)
+from maskrcnn_benchmark.data.transforms import build_transforms
+from maskrcnn_benchmark.utils import comm
+
+Loader = DataLoader[Sample]
+
+
+def make_data_loader(
+    cfg: ConfigNode, is_train: bool = True, is_distributed: bool = False, start_iter: int = 0
+) -> Any:
+    """The loader of the training data, or the list of loaders of DATASETS.TEST.
+
+    Batches are (ImageList uint8 BGR channels_last, targets, indices in the data set). The training loader
+    goes from iteration ``start_iter`` (optimizer steps) to SOLVER.MAX_ITER, SOLVER.ACCUMULATION_STEPS batches
+    each; its batches and their augmentation depend on SEED (a negative one counts as 0) and the iteration
+    alone, not on DATALOADER.NUM_WORKERS, the number of processes or a resume. The test loaders give this
+    process's share, every image in exactly one.
+
+    Raises ValueError (DatasetError for the data) before any image is read for whatever does not fit.
+    """
+    num_replicas = comm.get_world_size() if is_distributed else 1
+    rank = comm.get_rank() if is_distributed else 0
+    names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
+    if len(names) == 0:
+        raise ValueError(
+            f"DATASETS.{'TRAIN' if is_train else 'TEST'} is empty; name data sets of the catalogue, or "
+            "annotations.json@image_folder"
+        )
+    datasets = [build_dataset(cfg, name, is_train) for name in names]
+    if is_train:
+        dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
+        return _make_loader(cfg, dataset, _train_batches(cfg, dataset, num_replicas, rank, start_iter))
+    return [
+        _make_loader(cfg, dataset, _test_batches(cfg, dataset, num_replicas, rank)) for dataset in datasets
+    ]
+
+
+def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> COCODataset:
+    """A data set of the catalogue, or annotations.json@image_folder, checked against the config."""
+    arguments = DatasetCatalog.get(name)["args"]
+    for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):
+        if not os.path.exists(path):
+            raise DatasetError(f"{path}: the {kind} of {name} does not exist; {DatasetCatalog.advice(name)}")
+    dataset = COCODataset(
+        arguments["ann_file"],
+        arguments["root"],
+        remove_images_without_annotations=is_train and cfg.DATALOADER.FILTER_EMPTY,
+        transforms=build_transforms(cfg, is_train),
+        masks=cfg.MODEL.MASK_ON,
+    )
+    found, configured = len(dataset.class_names), cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
+    if found != configured:
+        raise DatasetError(
+            f"{arguments['ann_file']}: {found - 1} categories and the background make {found} classes, but "
+            f"MODEL.ROI_BOX_HEAD.NUM_CLASSES is {configured}; set MODEL.ROI_BOX_HEAD.NUM_CLASSES {found}"
+        )
+    if len(dataset) == 0:
+        raise DatasetError(
+            f"{arguments['ann_file']}: no image is left to {'train' if is_train else 'test'} on; add images, "
+            "or set DATALOADER.FILTER_EMPTY False to keep those without objects"
+        )
+    return dataset
+
+
+def _train_batches(
+    cfg: ConfigNode, dataset: COCODataset | ConcatDataset, num_replicas: int, rank: int, start_iter: int
+) -> Sampler[list[Any]]:
+    """Every process walks the same order and takes its share of every batch."""
+    batch_size, accumulation_steps = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS
+    if batch_size % (num_replicas * accumulation_steps) != 0:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH {batch_size} is not divisible by the {num_replicas} processes times "
+            f"SOLVER.ACCUMULATION_STEPS {accumulation_steps}; make it a multiple of "
+            f"{num_replicas * accumulation_steps}"
+        )
+    seed = max(cfg.SEED, 0)
+    batches = GroupedBatchSampler(
+        DistributedSampler(dataset, seed=seed), _groups(cfg, dataset), batch_size, join_uneven=True
+    )
+    iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
+    return ShareBatchSampler(iterations, batch_size, seed, accumulation_steps, num_replicas, rank)
+
+
+def _test_batches(cfg: ConfigNode, dataset: COCODataset, num_replicas: int, rank: int) -> Sampler[list[Any]]:
+    """This process's part of the images, each once."""
+    batch_size = cfg.TEST.IMS_PER_BATCH
+    if batch_size % num_replicas != 0:
+        raise ValueError(
+            f"TEST.IMS_PER_BATCH {batch_size} is not divisible by the {num_replicas} processes; make it a "
+            f"multiple of {num_replicas}"
+        )
+    share = DistributedSampler(dataset, num_replicas, rank, shuffle=False, pad=False)
+    return GroupedBatchSampler(share, _groups(cfg, dataset), batch_size // num_replicas)
+
+
+def _groups(cfg: ConfigNode, dataset: COCODataset | ConcatDataset) -> torch.Tensor:
+    """1 for images at least as high as wide, 0 for the others; all 0 without grouping."""
+    upright = dataset.aspect_ratios() >= 1
+    return upright.long() * int(cfg.DATALOADER.ASPECT_RATIO_GROUPING)
+
+
+def _make_loader(
+    cfg: ConfigNode, dataset: COCODataset | ConcatDataset, batches: Sampler[list[Any]]
+) -> Loader:
+    workers = cfg.DATALOADER.NUM_WORKERS
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),
+        multiprocessing_context=cfg.DATALOADER.START_METHOD if workers > 0 else None,
+        worker_init_fn=_use_one_thread,
+        pin_memory=torch.cuda.is_available(),
+        # the loader's own seed, which nothing here uses, must not move the generator that training resumes
+        generator=torch.Generator(),
+    )
+
+
+def _use_one_thread(worker: int) -> None:
+    """Workers share the cores among each other; torch limits its own threads, OpenCV does not."""
+    cv2.setNumThreads(0)

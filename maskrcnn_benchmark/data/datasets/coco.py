@@ -1,0 +1,144 @@
+"""Data sets in COCO's format."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from maskrcnn_benchmark.data.datasets.coco_annotations import read_coco_annotations
+from maskrcnn_benchmark.data.datasets.image_file import read_image
+from maskrcnn_benchmark.data.datasets.packed import IdMap
+from maskrcnn_benchmark.data.datasets.sample_key import SampleKey, sample_random
+from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_missing_images
+from maskrcnn_benchmark.data.transforms.transforms import Transform
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+logger = logging.getLogger("maskrcnn_benchmark.data")
+
+BACKGROUND = "__background__"
+
+Sample = tuple[Tensor, BoxList, int]
+
+
+class COCODataset(Dataset[Sample]):
+    """Images with boxes, labels and masks from a COCO instance file, in ascending order of image ids.
+
+    ``annotation_file`` and ``image_folder`` say where it comes from; ``class_names[label]`` names a label,
+    0 is the background. Items are (image uint8 [3, H, W] in BGR, targets, index), after ``transforms``;
+    asked for with a SampleKey instead of an index, the random choices of the transforms follow its seed.
+
+    The targets hold the objects that are no crowd, clipped to the image, with the fields "labels" and, where
+    ``masks``, "masks". What is left out or clipped is counted and logged.
+
+    Raises DatasetError for everything that is wrong with the file or missing in the folder.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        root: str,
+        remove_images_without_annotations: bool,
+        transforms: Transform | None = None,
+        masks: bool = True,
+    ) -> None:
+        if not os.path.isdir(root):
+            raise DatasetError(
+                f"{root}: the image folder of {ann_file} does not exist; put it there, or set "
+                "MASKRCNN_BENCHMARK_DATASETS to the folder with the data sets"
+            )
+        self.annotation_file = ann_file
+        self.image_folder = root
+        self.transforms = transforms
+        self._annotations = read_coco_annotations(ann_file, masks)
+        self._check_files()
+        num_objects = self._annotations.starts.diff()
+        self._images = torch.arange(len(num_objects))
+        if remove_images_without_annotations:
+            self._images = num_objects.nonzero().flatten()
+        self._log(len(num_objects))
+        self.contiguous_category_id_to_json_id = dict(enumerate(self._annotations.category_ids, start=1))
+        self.json_category_id_to_contiguous_id = {
+            category_id: label for label, category_id in self.contiguous_category_id_to_json_id.items()
+        }
+        self.categories = dict(
+            zip(self._annotations.category_ids, self._annotations.category_names, strict=True)
+        )
+        self.class_names: tuple[str, ...] = (BACKGROUND, *self._annotations.category_names)
+
+    @property
+    def ids(self) -> list[int]:
+        """Image ids in the order of the data set."""
+        chosen: list[int] = self._annotations.image_ids[self._images].tolist()
+        return chosen
+
+    @property
+    def id_to_img_map(self) -> IdMap:
+        """Image id of every index."""
+        return IdMap(self._annotations.image_ids, self._images)
+
+    def get_img_info(self, index: int) -> dict[str, int | str]:
+        """id, width, height and file_name of an image."""
+        image = int(self._images[index])
+        width, height = self._annotations.image_sizes[image].tolist()
+        return {
+            "id": int(self._annotations.image_ids[image]),
+            "width": width,
+            "height": height,
+            "file_name": self._annotations.file_names.unpack(image).decode(),
+        }
+
+    def aspect_ratios(self) -> Tensor:
+        """Height divided by width of every image, [len(self)], without opening one."""
+        sizes = self._annotations.image_sizes[self._images].double()
+        return sizes[:, 1] / sizes[:, 0]
+
+    def get_ground_truth(self, index: int) -> BoxList:
+        """The targets of an image in its own frame, before the transforms."""
+        image = int(self._images[index])
+        width, height = self._annotations.image_sizes[image].tolist()
+        first, last = self._annotations.starts[image : image + 2].tolist()
+        target = BoxList(self._annotations.boxes[first:last].clone(), (width, height), mode="xyxy")
+        target.add_field("labels", self._annotations.labels[first:last].clone())
+        if self._annotations.segments is not None:
+            target.add_field("masks", self._annotations.segments.select(first, last, (width, height)))
+        return target
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, key: int | SampleKey) -> Sample:
+        index = key.image if isinstance(key, SampleKey) else key
+        target = self.get_ground_truth(index)
+        path = os.path.join(self.image_folder, str(self.get_img_info(index)["file_name"]))
+        image = read_image(path, target.size)
+        if self.transforms is not None:
+            image, target = self.transforms(image, target, sample_random(key))
+        return image, target, index
+
+    def _check_files(self) -> None:
+        names = self._annotations.file_names
+        problems = Problems(self.annotation_file)
+        images = (
+            (image_id, names.unpack(image).decode())
+            for image, image_id in enumerate(self._annotations.image_ids.tolist())
+        )
+        add_missing_images(problems, self.image_folder, images)
+        problems.raise_if_any()
+
+    def _log(self, listed: int) -> None:
+        annotations = self._annotations
+        logger.info(
+            "%s: %d images, %d objects of %d classes; %d images without objects %s",
+            self.annotation_file,
+            listed,
+            len(annotations.labels),
+            len(annotations.category_ids),
+            int((annotations.starts.diff() == 0).sum()),
+            "left out" if len(self._images) < listed else "kept",
+        )
+        for line in annotations.counts.describe():
+            logger.info("%s: %s", self.annotation_file, line)

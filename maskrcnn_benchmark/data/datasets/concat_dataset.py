@@ -1,0 +1,60 @@
+"""Several data sets, one after another."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
+from maskrcnn_benchmark.data.datasets.sample_key import SampleKey
+from maskrcnn_benchmark.data.datasets.validation import DatasetError
+
+
+class ConcatDataset(Dataset[Sample]):
+    """The images of several data sets with the same categories under one running index.
+
+    Raises DatasetError where the categories differ.
+    """
+
+    def __init__(self, datasets: Sequence[COCODataset]) -> None:
+        first = datasets[0]
+        for other in datasets[1:]:
+            if other.categories != first.categories:
+                raise DatasetError(
+                    f"{other.annotation_file}: its categories are not those of {first.annotation_file}; data "
+                    "sets can only be joined where ids and names agree, so give both the same 'categories'"
+                )
+        self.datasets = list(datasets)
+        self.class_names = first.class_names
+        self.categories = first.categories
+        self.contiguous_category_id_to_json_id = first.contiguous_category_id_to_json_id
+        self._ends = torch.tensor([len(dataset) for dataset in datasets]).cumsum(0).tolist()
+
+    def get_idxs(self, index: int) -> tuple[int, int]:
+        """Which data set an index falls into, and the index there."""
+        which = bisect_right(self._ends, index)
+        return which, index - (self._ends[which - 1] if which > 0 else 0)
+
+    def get_img_info(self, index: int) -> dict[str, int | str]:
+        """id, width, height and file_name of an image."""
+        which, inner = self.get_idxs(index)
+        return self.datasets[which].get_img_info(inner)
+
+    def aspect_ratios(self) -> Tensor:
+        """Height divided by width of every image."""
+        return torch.cat([dataset.aspect_ratios() for dataset in self.datasets])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, key: int | SampleKey) -> Sample:
+        index = key.image if isinstance(key, SampleKey) else key
+        which, inner = self.get_idxs(index)
+        image, target, _ = self.datasets[which][
+            key._replace(image=inner) if isinstance(key, SampleKey) else inner
+        ]
+        return image, target, index

@@ -1,0 +1,71 @@
+"""Problems of a data set, gathered and told in one line each before anything runs on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be used; the message names file, id, reason and mend, one problem a line."""
+
+
+class Problems:
+    """What is wrong with one file. Gathers everything, so that a user mends all of it in one go."""
+
+    SHOWN = 20  # more lines would push the first ones off the screen
+
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        self.file = os.fspath(file)
+        self.lines: list[str] = []
+        self.count = 0
+
+    def add(self, where: str, reason: str, mend: str) -> None:
+        """Note one problem: at which id, what is wrong, how to mend it."""
+        self.count += 1
+        if len(self.lines) < self.SHOWN:
+            self.lines.append(f"{self.file}: {where}: {reason}; {mend}")
+
+    def raise_if_any(self) -> None:
+        """Raise DatasetError with what was gathered, if anything was."""
+        if self.count == 0:
+            return
+        hidden = self.count - len(self.lines)
+        rest = [f"{self.file}: and {hidden} more problems"] if hidden else []
+        raise DatasetError("\n".join(self.lines + rest))
+
+
+def add_duplicates(problems: Problems, kind: str, ids: Sequence[int]) -> None:
+    """Note every id that occurs more than once."""
+    if len(set(ids)) == len(ids):
+        return
+    counts: dict[int, int] = {}
+    for each in ids:
+        counts[each] = counts.get(each, 0) + 1
+    for each, count in counts.items():
+        if count > 1:
+            problems.add(f"{kind} {each}", f"this id occurs {count} times", f"give every {kind} its own id")
+
+
+def add_missing_images(problems: Problems, image_folder: str, images: Iterable[tuple[int, str]]) -> None:
+    """Note every listed image (id, file name) that is not in the folder.
+
+    Reads each folder once instead of asking for every file: a large data set is checked in a second.
+    """
+    listings: dict[str, set[str]] = {}
+    for image_id, file_name in images:
+        folder, name = os.path.split(os.path.join(image_folder, file_name))
+        if folder not in listings:
+            listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listings[folder]:
+            problems.add(
+                f"image {image_id}",
+                f"{os.path.join(folder, name)} does not exist",
+                "add the file, or remove the image and its annotations from the json",
+            )
+
+
+def shorten(ids: Sequence[int], limit: int = 5) -> str:
+    """The first few ids as text."""
+    text = ", ".join(str(each) for each in ids[:limit])
+    return text + (", ..." if len(ids) > limit else "")
