@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from maskrcnn_benchmark.data.datasets.evaluation import (
     COCOResults,
@@ -24,6 +22,8 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
 )
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.checkpoint import unwrap_model
+from maskrcnn_benchmark.utils.progress import Progress
 
 logger = logging.getLogger("maskrcnn_benchmark.inference")
 
@@ -62,7 +62,9 @@ def inference(
     world_size = comm.get_world_size()
     logger.info("Inference on %s: %d images on %d device(s)", dataset_name, len(dataset), world_size)
     start = time.perf_counter()
-    with evaluation_mode(unwrapped(model)) as running, autocast(device, dtype):
+    # DistributedDataParallel's forward exchanges buffers, also in evaluation, and would wait forever for a
+    # rank that has fewer batches: the model runs without it.
+    with evaluation_mode(unwrap_model(model)) as running, autocast(device, dtype):
         own = predict(running, data_loader, torch.device(device), with_masks="segm" in iou_types)
     comm.synchronize()
     elapsed = time.perf_counter() - start
@@ -94,14 +96,10 @@ def predict(
     dataset: Any = data_loader.dataset
     predictions: dict[int, ImagePredictions] = {}
     waiting: deque[tuple[int, Future[ImagePredictions]]] = deque()
-    progress = tqdm(
-        total=len(data_loader), unit="batch", desc="inference", disable=not comm.is_main_process()
-    )
-    with ThreadPoolExecutor(max_workers=1) as encoder, progress:
+    with ThreadPoolExecutor(max_workers=1) as encoder, Progress(0, len(data_loader)) as progress:
         for images, _, indices in data_loader:
-            for index, answer in zip(
-                indices, _on_host(model(images.to(device, non_blocking=True))), strict=True
-            ):
+            answers = _on_host(model(images.to(device, non_blocking=True)))
+            for index, answer in zip(indices, answers, strict=True):
                 waiting.append(
                     (index, encoder.submit(predictions_of_index, dataset, index, answer, with_masks))
                 )
@@ -136,15 +134,6 @@ def merge_predictions(
             f"{len(missing)} of {num_images} images have no prediction, the first is index {missing[0]}"
         )
     return [merged[index] for index in range(num_images)]
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself.
-
-    DistributedDataParallel's forward exchanges buffers, also in evaluation, and would wait forever for a
-    rank that has fewer batches.
-    """
-    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 @contextmanager

@@ -5,20 +5,19 @@ It stands in report.md and on the screen.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
+from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 REPORT_FILE = "report.md"
-METRICS_FILE = "metrics.jsonl"
 _AREAS = ("AP", "APs", "APm", "APl")
 _HEADER = (
     *("Backbone", "Detector", "Data", "Train memory", "Inference"),
@@ -38,35 +37,15 @@ class ResultRow(NamedTuple):
     results: COCOResults
 
 
-def make_model_names(cfg: Any) -> tuple[str, str]:
-    """Backbone and detector as the tables of this family name them."""
-    body = cfg.MODEL.BACKBONE.CONV_BODY
-    backbone = f"{body}-GN" if cfg.MODEL.FPN.USE_GN and "GN" not in body else body
-    return backbone, "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
-
-
 def read_training_memory(run_folder: str) -> dict[str, float]:
     """The largest peak memory of each kind in the run's metrics.jsonl, in MiB; empty without training."""
     path = os.path.join(run_folder, METRICS_FILE)
     peaks: dict[str, float] = {}
-    if not os.path.exists(path):
-        return peaks
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            values = _parsed(line)
-            for name in ("memory_allocated", "memory_reserved", "peak_rss"):
-                if name in values:
-                    peaks[name] = max(peaks.get(name, 0.0), float(values[name]))
+    for record in read_metrics(path) if os.path.exists(path) else []:
+        for name in ("memory_allocated", "memory_reserved", "peak_rss"):
+            if name in record:
+                peaks[name] = max(peaks.get(name, 0.0), float(record[name]))
     return peaks
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    """The object of one line; a killed run may leave its last line unfinished."""
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError:
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def result_table(rows: Sequence[ResultRow]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import math
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,7 +11,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.evaluation import ImagePredictions
+from maskrcnn_benchmark.data.datasets.image_file import read_image
 
 Colour = tuple[int, int, int]
 Canvas = np.ndarray  # [height, width, 3] uint8, BGR
@@ -31,6 +32,35 @@ class Picture(NamedTuple):
     image: Canvas
     ground_truth: ImagePredictions
     detections: ImagePredictions
+
+
+def choose_pictures(
+    dataset: COCODataset, predictions: Sequence[ImagePredictions], num_images: int = 6
+) -> list[Picture]:
+    """A handful of images spread evenly over the data set, among those that show an object."""
+    with_objects = [i for i in range(len(dataset)) if len(dataset.get_ground_truth(i))] or range(len(dataset))
+    num_images = min(num_images, len(with_objects))
+    chosen = [with_objects[number * len(with_objects) // num_images] for number in range(num_images)]
+    pictures = []
+    for index in chosen:
+        info = dataset.get_img_info(index)
+        pixels = read_image(os.path.join(dataset.image_folder, str(info["file_name"])))
+        truth = ground_truth_instances(dataset, index)
+        pictures.append(Picture(pixels.permute(1, 2, 0).numpy(), truth, predictions[index]))
+    return pictures
+
+
+def ground_truth_instances(dataset: COCODataset, index: int) -> ImagePredictions:
+    """The objects of an image in the form of detections, with score 1."""
+    target = dataset.get_ground_truth(index).convert("xywh")
+    to_category_id = dataset.contiguous_category_id_to_json_id
+    return ImagePredictions(
+        image_id=int(dataset.get_img_info(index)["id"]),
+        boxes=target.bbox.numpy(),
+        scores=np.ones(len(target), dtype=np.float32),
+        category_ids=np.array([to_category_id[label] for label in target.get_field("labels").tolist()]),
+        rles=target.get_field("masks").to_rle() if target.has_field("masks") else None,
+    )
 
 
 def save_detections_grid(
@@ -55,16 +85,10 @@ def save_detections_grid(
     """
     if not pictures:
         raise ValueError("save_detections_grid: no pictures to draw")
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    pair_width, pair_height = 2 * cell + GAP, cell + CAPTION_HEIGHT
-    grid = _paper(rows * (pair_height + 2 * GAP) + GAP, columns * (pair_width + 3 * GAP))
-    for number, picture in enumerate(pictures):
-        top = GAP + (number // columns) * (pair_height + 2 * GAP)
-        left = GAP + (number % columns) * (pair_width + 3 * GAP)
-        grid[top : top + pair_height, left : left + pair_width] = _pair(
-            picture, class_names, score_thresh, cell
-        )
+    pairs = [_pair(picture, class_names, score_thresh, cell) for picture in pictures]
+    rows = [_row(pairs[first : first + columns]) for first in range(0, len(pairs), columns)]
+    width = max(row.shape[1] for row in rows)
+    grid = np.concatenate([_padded(row, row.shape[0], width) for row in rows])
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     if not cv2.imwrite(path, grid):
         raise OSError(f"can not write {path}")
@@ -108,20 +132,32 @@ def class_colour(category_id: int) -> Colour:
 
 
 def _pair(picture: Picture, class_names: dict[int, str], score_thresh: float, cell: int) -> Canvas:
+    """Ground truth and detections side by side, each under its caption."""
     scale = cell / max(picture.image.shape[:2])
     truth = draw_instances(picture.image, picture.ground_truth, class_names, with_scores=False, scale=scale)
     found = draw_instances(picture.image, picture.detections, class_names, score_thresh, scale=scale)
-    pair = _paper(cell + CAPTION_HEIGHT, 2 * cell + GAP)
+    height, width = truth.shape[:2]
+    pair = _paper(CAPTION_HEIGHT + height, 2 * cell + GAP)
     captions = (
         f"image {picture.ground_truth.image_id}: ground truth",
         f"detections (score > {score_thresh:g})",
     )
     for left, caption, drawn in zip((0, cell + GAP), captions, (truth, found), strict=True):
         cv2.putText(pair, caption, (left + 2, CAPTION_HEIGHT - 9), FONT, 0.48, INK, 1, cv2.LINE_AA)
-        top = CAPTION_HEIGHT + (cell - drawn.shape[0]) // 2
-        start = left + (cell - drawn.shape[1]) // 2
-        pair[top : top + drawn.shape[0], start : start + drawn.shape[1]] = drawn
+        pair[CAPTION_HEIGHT:, left : left + width] = drawn
     return pair
+
+
+def _row(pairs: Sequence[Canvas]) -> Canvas:
+    """Pairs side by side, with a margin around each."""
+    height = max(pair.shape[0] for pair in pairs) + 2 * GAP
+    return np.concatenate([_padded(pair, height, pair.shape[1] + 2 * GAP, GAP) for pair in pairs], axis=1)
+
+
+def _padded(canvas: Canvas, height: int, width: int, margin: int = 0) -> Canvas:
+    paper = _paper(height, width)
+    paper[margin : margin + canvas.shape[0], margin : margin + canvas.shape[1]] = canvas
+    return paper
 
 
 def _paper(height: int, width: int) -> Canvas:

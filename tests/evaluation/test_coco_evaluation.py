@@ -109,6 +109,18 @@ def test_missing_masks_are_named(dataset: COCODataset) -> None:
         evaluate(dataset, predictions, None, ("segm",))
 
 
+def test_masks_need_a_data_set_with_masks(dataset: COCODataset) -> None:
+    boxes_only = COCODataset(dataset.annotation_file, dataset.image_folder, False, masks=False)
+    assert evaluate(boxes_only, family_predictions(), None, ("bbox",)).results["bbox"]["AP"] > 0
+    with pytest.raises(ValueError, match=r"annotations\.json was read without masks"):
+        evaluate(boxes_only, family_predictions(), None, ("segm",))
+
+
+def test_unknown_iou_type(dataset: COCODataset) -> None:
+    with pytest.raises(ValueError, match="'keypoints' is unknown; known: bbox, segm"):
+        evaluate(dataset, family_predictions(), None, ("keypoints",))
+
+
 def test_one_prediction_per_image(dataset: COCODataset) -> None:
     with pytest.raises(ValueError, match="4 predictions for a data set of 5 images"):
         evaluate(dataset, family_predictions()[:4], None)

@@ -10,16 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hotcoco
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import (
-    METRICS,
-    load_ground_truth,
-    score_records,
-)
+from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, score_records
 
 MakeAnnotations = Callable[[int], dict[str, Any]]
 MakeRecords = Callable[[dict[str, Any], str, int], list[dict[str, Any]]]
@@ -39,7 +36,7 @@ def reference(path: str, records: list[dict[str, Any]], iou_type: str, image_ids
 
 def check_equal(path: str, records: list[dict[str, Any]], iou_type: str, image_ids: list[int]) -> None:
     expected = reference(path, records, iou_type, image_ids)
-    scores = score_records(load_ground_truth(path, [iou_type]), records, iou_type, image_ids)
+    scores = score_records(hotcoco.COCO(path), records, iou_type, image_ids)
     assert scores.metrics == dict(zip(METRICS, expected.stats.tolist(), strict=True))
     precision = expected.eval["precision"][:, :, :, 0, 2]
     assert [row.category_id for row in scores.per_class] == expected.params.catIds
@@ -82,9 +79,7 @@ def test_no_detections(iou_type: str, make_annotations: MakeAnnotations, tmp_pat
     annotations = make_annotations(1)
     image_ids = [image["id"] for image in annotations["images"]]
     check_equal(written(tmp_path, annotations), [], iou_type, image_ids)
-    scores = score_records(
-        load_ground_truth(written(tmp_path, annotations), [iou_type]), [], iou_type, image_ids
-    )
+    scores = score_records(hotcoco.COCO(written(tmp_path, annotations)), [], iou_type, image_ids)
     assert scores.metrics["AP"] == 0
     assert scores.per_class[-1].ap == -1, "a class that no image shows has no AP"
 
@@ -96,17 +91,3 @@ def test_no_objects(make_annotations: MakeAnnotations, make_records: MakeRecords
     check_equal(
         written(tmp_path, annotations), records, "bbox", [image["id"] for image in annotations["images"]]
     )
-
-
-def test_masks_without_segmentation(make_annotations: MakeAnnotations, tmp_path: Path) -> None:
-    annotations = make_annotations(3)
-    del annotations["annotations"][4]["segmentation"]
-    path = written(tmp_path, annotations)
-    load_ground_truth(path, ["bbox"])
-    with pytest.raises(ValueError, match=r"annotations\.json: annotation 5 has no segmentation"):
-        load_ground_truth(path, ["bbox", "segm"])
-
-
-def test_unknown_iou_type(make_annotations: MakeAnnotations, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'keypoints' is unknown; known: bbox, segm"):
-        load_ground_truth(written(tmp_path, make_annotations(0)), ["keypoints"])

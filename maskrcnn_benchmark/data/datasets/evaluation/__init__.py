@@ -41,7 +41,8 @@ def evaluate(
 
     Raises:
         NotImplementedError: a data set of a kind that has no evaluation.
-        ValueError: the number of answers is not the number of images; unknown IoU types or metrics.
+        ValueError: the number of answers is not the number of images; unknown IoU types or metrics; masks are
+            to be scored on a data set without.
     """
     if not isinstance(dataset, COCODataset):
         raise NotImplementedError(

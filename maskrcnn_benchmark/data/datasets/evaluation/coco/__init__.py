@@ -8,15 +8,17 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import hotcoco
+
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import load_ground_truth, score_records
+from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import score_records
 from maskrcnn_benchmark.data.datasets.evaluation.coco.predictions import (
     RLE,
     ImagePredictions,
     coco_records,
     image_predictions,
 )
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import COCOResults, failed_expectations
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import TITLES, COCOResults, failed_expectations
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
@@ -48,7 +50,8 @@ def coco_evaluation(
     expected_results_sigma_tol: float,
 ) -> COCOResults:
     """See `evaluate`."""
-    ground_truth = load_ground_truth(dataset.annotation_file, iou_types)
+    _check_iou_types(dataset, iou_types)
+    ground_truth = hotcoco.COCO(dataset.annotation_file)
     with_masks = "segm" in iou_types
     images = [
         each if isinstance(each, ImagePredictions) else predictions_of_index(dataset, index, each, with_masks)
@@ -67,6 +70,18 @@ def coco_evaluation(
     if output_folder:
         _write_results(output_folder, results)
     return results
+
+
+def _check_iou_types(dataset: COCODataset, iou_types: Sequence[str]) -> None:
+    for iou_type in iou_types:
+        if iou_type not in TITLES:
+            raise ValueError(f"iou_types: {iou_type!r} is unknown; known: {', '.join(TITLES)}")
+    # Where the file has no masks, the evaluator would take the boxes: another metric under the same name.
+    if "segm" in iou_types and len(dataset) and not dataset.get_ground_truth(0).has_field("masks"):
+        raise ValueError(
+            f"{dataset.annotation_file} was read without masks, so masks can not be scored; "
+            "evaluate boxes only (MODEL.MASK_ON False), or give COCODataset masks=True"
+        )
 
 
 def _write_records(path: str, records: Iterable[dict[str, Any]]) -> None:

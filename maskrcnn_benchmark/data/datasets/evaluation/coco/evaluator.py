@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import hotcoco
 import numpy as np
 
-IOU_TYPES = ("bbox", "segm")
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
@@ -26,28 +25,6 @@ class CocoScores(NamedTuple):
 
     metrics: dict[str, float]
     per_class: list[ClassScores]
-
-
-def load_ground_truth(annotation_file: str, iou_types: Iterable[str]) -> hotcoco.COCO:
-    """The annotations that detections are scored against.
-
-    Raises:
-        ValueError: an unknown IoU type; or masks are asked for and an annotation has none.
-    """
-    iou_types = tuple(iou_types)
-    for iou_type in iou_types:
-        if iou_type not in IOU_TYPES:
-            raise ValueError(f"iou_types: {iou_type!r} is unknown; known: {', '.join(IOU_TYPES)}")
-    ground_truth = hotcoco.COCO(annotation_file)
-    if "segm" in iou_types:
-        # The evaluator would fall back to the boxes, which is another metric under the same name.
-        for annotation in ground_truth.load_anns(ground_truth.get_ann_ids()):
-            if not annotation.get("segmentation"):
-                raise ValueError(
-                    f"{annotation_file}: annotation {annotation['id']} has no segmentation, so masks can not "
-                    "be scored; add it, or evaluate boxes only (MODEL.MASK_ON False)"
-                )
-    return ground_truth
 
 
 def score_records(
