@@ -1,8 +1,8 @@
 """A convolution together with what follows it: frozen norm, sum, ReLU.
 
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
-part of the weight, so that training keeps no norm output; at inference (gradients off, module in eval mode) the
-folded weight is prepared once, and on a CPU oneDNN runs convolution, sum and ReLU in one pass over the output.
+part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
+the folded weight is prepared once, and on a CPU oneDNN runs convolution, sum and ReLU in one pass.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ Stamp = tuple[tuple[int, int], ...]
 class PreparedConv:
     """A convolution's weight and bias with the norm folded in, in the type and layout they run in.
 
-    `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that their
-    memory cannot be reused, which would make two states look the same.
+    `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that
+    their memory cannot be reused, which would make two states look the same.
     """
 
     weight: Tensor
@@ -39,9 +39,9 @@ class PreparedConv:
 class Conv2d(nn.Conv2d):
     """nn.Conv2d with room for its `PreparedConv`, which is no part of state dicts, copies or pickles.
 
-    What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict, `.to`,
-    copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call `eval()` after
-    it.
+    What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict,
+    `.to`, copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call
+    `eval()` after it.
     """
 
     prepared: PreparedConv | None = None
@@ -86,13 +86,12 @@ def concat_conv2d(
     """
     if not (recompute and torch.is_grad_enabled()):
         return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
-    weight, bias = fold_norm(conv, norm)
 
-    def run(weight: Tensor, bias: Tensor | None, *parts: Tensor) -> Tensor:
-        return _plain_conv2d(torch.cat(parts, 1), conv, weight, bias)
+    def run(*parts: Tensor) -> Tensor:
+        return _plain_conv2d(torch.cat(parts, 1), conv, *fold_norm(conv, norm))
 
-    # the convolution is the last to save a tensor: recomputation stops before it runs again
-    out: Tensor = checkpoint(run, weight, bias, *parts, use_reentrant=False, preserve_rng_state=False)
+    # the convolution is the last to save a tensor, and does so before it runs: backward does not repeat it
+    out: Tensor = checkpoint(run, *parts, use_reentrant=False, preserve_rng_state=False)
     return _finish(out, norm, relu, None)
 
 

@@ -61,7 +61,7 @@ def build_vovnet_fpn(cfg: CfgNode) -> Backbone:
     """A VoVNet body with FPN."""
     vovnet, spec = cfg.MODEL.VOVNET, VOVNET_SPECS[cfg.MODEL.BACKBONE.CONV_BODY.removesuffix("-FPN")]
     stage2_channels = spec.concat_channels[0]
-    if vovnet.OUT_CHANNELS != stage2_channels:
+    if stage2_channels != vovnet.OUT_CHANNELS:
         raise ValueError(
             f"MODEL.VOVNET.OUT_CHANNELS = {vovnet.OUT_CHANNELS}: the first stage of "
             f"{cfg.MODEL.BACKBONE.CONV_BODY} gives {stage2_channels} channels; set it to that"

@@ -68,7 +68,7 @@ class FPN(nn.Module):
         self.top_blocks = top_block
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The body's maps, finest first -> maps [N,out_channels,Hi,Wi], finest first, the top block's last."""
+        """The body's maps -> maps [N,out_channels,Hi,Wi]; both finest first, the top block's last."""
         assert len(features) == self.num_inputs
         outputs: list[Tensor] = []
         top: Tensor | None = None

@@ -143,7 +143,7 @@ class VoVNet(nn.Module):
 def _stage(
     index: int, in_channels: int, spec: VoVNetSpec, norm: NormFactory, recompute_concat: bool
 ) -> nn.Sequential:
-    """Stage `index` + 2: a pooling except in the first, then OSA modules, with identity from the second on."""
+    """Stage `index` + 2: a pooling except in the first, OSA modules, with identity from the second on."""
     stage = nn.Sequential()
     if index > 0:
         stage.add_module("Pooling", Pooling())
