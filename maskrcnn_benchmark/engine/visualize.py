@@ -176,7 +176,7 @@ def _draw_mask(canvas: Canvas, mask: np.ndarray, colour: Colour) -> None:
 def _draw_box(canvas: Canvas, box_xywh: np.ndarray, colour: Colour) -> None:
     x, y, width, height = box_xywh.tolist()
     corners = (round(x), round(y)), (round(x + width) - 1, round(y + height) - 1)
-    cv2.rectangle(canvas, corners[0], corners[1], colour, 1, cv2.LINE_AA)
+    cv2.rectangle(canvas, corners[0], corners[1], colour, 1)
 
 
 def _draw_label(canvas: Canvas, box_xywh: np.ndarray, text: str, colour: Colour) -> None:
