@@ -1,0 +1,70 @@
+"""Signals, in processes of their own: the iteration is finished, a checkpoint written, the run goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from engine import fake_run
+
+from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.utils.stop_signals import StopSignals
+
+
+def start(**arguments: object) -> subprocess.Popen[bytes]:
+    """A training run of its own; its iterations are slow enough to be met by a signal."""
+    # as many threads as here: sums are rounded in the order of the threads
+    threads = str(torch.get_num_threads())
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, fake_run.__file__, json.dumps(arguments)], env=environment)
+
+
+def wait_for(path: Path, text: str, seconds: float = 60.0) -> None:
+    """Until the file exists and contains the text."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {text!r} in {path} after {seconds} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_finishes_the_iteration_and_writes_a_checkpoint(tmp_path: Path, number: int) -> None:
+    process = start(folder=str(tmp_path), max_iter=5000, pause=0.05, log_period=1)
+    wait_for(tmp_path / "metrics.jsonl", '"iteration": 3')
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 128 + number
+    name = (tmp_path / "last_checkpoint").read_text()
+    iteration = read_checkpoint(tmp_path / name)["iteration"]
+    assert name == f"model_{iteration:07d}.pth"
+    assert 3 <= iteration < 5000
+    resumed = fake_run.train(tmp_path, iteration + 3, resume=True)[1]
+    whole = fake_run.train(tmp_path / "whole", iteration + 3)[1]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor)
+
+
+def test_first_signal_is_noted_second_takes_the_usual_way() -> None:
+    with StopSignals() as signals:
+        assert signals.received == 0
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) is not before[0]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

@@ -1,0 +1,103 @@
+"""Two gloo processes train as one: the same result, no hang, one end for both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from engine import fake_run
+
+from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+
+
+def start_pair(**arguments: object) -> list[subprocess.Popen[str]]:
+    """Both processes of a run, as a launcher starts them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": "2",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+        }
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, fake_run.__file__, json.dumps(arguments)],
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def run_pair(**arguments: object) -> list[tuple[int, str]]:
+    """Exit status and stderr of both processes."""
+    processes = start_pair(**arguments)
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+
+
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
+def test_same_weights_as_one_process(tmp_path: Path, accumulation_steps: int) -> None:
+    arguments = {"max_iter": 7, "noisy": False, "accumulation_steps": accumulation_steps}
+    assert [code for code, _ in run_pair(folder=str(tmp_path / "two"), **arguments)] == [0, 0]
+    one = fake_run.train(tmp_path / "one", **arguments)[1].state_dict()  # type: ignore[arg-type]
+    two = read_checkpoint(tmp_path / "two" / "model_final.pth")
+    torch.testing.assert_close(two["model"], dict(one), rtol=1e-5, atol=1e-6)
+    assert len(two["random_states"]) == 2
+
+
+def test_resume_is_exact_and_a_rank_without_ground_truth_does_not_hang(tmp_path: Path) -> None:
+    for folder, max_iter, resume in (("whole", 6, False), ("parts", 3, False), ("parts", 6, True)):
+        codes = run_pair(folder=str(tmp_path / folder), max_iter=max_iter, resume=resume, empty_rank=1)
+        assert [code for code, _ in codes] == [0, 0], codes
+    whole = read_checkpoint(tmp_path / "whole" / "model_final.pth")
+    parts = read_checkpoint(tmp_path / "parts" / "model_final.pth")
+    for name, tensor in whole["model"].items():
+        assert torch.equal(parts["model"][name], tensor)
+    for rank in range(2):
+        assert torch.equal(whole["random_states"][rank]["torch"], parts["random_states"][rank]["torch"])
+
+
+def test_both_stop_at_a_loss_that_is_non_finite_in_one(tmp_path: Path) -> None:
+    (code0, error0), (code1, error1) = run_pair(folder=str(tmp_path), max_iter=9, broken_image=17)
+    assert code0 == code1 == 1
+    # image 17 went to process 1
+    assert "loss of another process in iteration 5, process 0" in error0
+    assert "non-finite loss in iteration 5, process 1" in error1
+    assert "loss_box_reg nan" in error1
+    assert (tmp_path / "nonfinite_0000005_rank1.pth").is_file()
+
+
+def test_a_signal_to_one_stops_both_at_the_same_iteration(tmp_path: Path) -> None:
+    processes = start_pair(folder=str(tmp_path), max_iter=5000, pause=0.05, log_period=1)
+    end = time.monotonic() + 60
+    while not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    assert [process.wait(timeout=60) for process in processes] == [143, 143]
+    for process in processes:
+        assert process.stderr is not None
+        process.stderr.close()
+    name = (tmp_path / "last_checkpoint").read_text()
+    assert read_checkpoint(tmp_path / name)["iteration"] > 0
