@@ -39,10 +39,9 @@ inline void check_batched_nms_arguments(const Tensor& boxes, const Tensor& score
   STD_TORCH_CHECK(boxes.dim() == 3 && boxes.size(2) == 4, op, ": boxes must have the shape [B, K, 4], got ",
                   shape_of(boxes));
   const auto check_rows = [&](const char* name, const Tensor& tensor) {
-    STD_TORCH_CHECK(
-        tensor.dim() == 2 && tensor.size(0) == boxes.size(0) && tensor.size(1) == boxes.size(1), op, ": ",
-        name, " must have the shape [B, K] of boxes, got ", name, " ", shape_of(tensor), " and boxes ",
-        shape_of(boxes));
+    STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == boxes.size(0) && tensor.size(1) == boxes.size(1),
+                    op, ": ", name, " must have the shape [B, K] of boxes, got ", name, " ", shape_of(tensor),
+                    " and boxes ", shape_of(boxes));
     check_same_device(op, "boxes", boxes, name, tensor);
   };
   check_rows("scores", scores);

@@ -16,9 +16,8 @@ namespace {
 // What this library was built from, as JSON; read by layers/_extension.py and collect_env.
 std::string build_info() {
   return std::string("{\"compiler\": \"") + maskrcnn_benchmark::kCompiler +
-         "\", \"torch_headers\": \"" TORCH_VERSION "\", \"cuda\": \"" +
-         maskrcnn_benchmark::kCudaVersion + "\", \"cuda_archs\": \"" +
-         maskrcnn_benchmark::kCudaArchs + "\"}";
+         "\", \"torch_headers\": \"" TORCH_VERSION "\", \"cuda\": \"" + maskrcnn_benchmark::kCudaVersion +
+         "\", \"cuda_archs\": \"" + maskrcnn_benchmark::kCudaArchs + "\"}";
 }
 
 }  // namespace

@@ -22,9 +22,9 @@ template <typename T>
 void run(const Tensor& boxes, const Tensor& scores, const int64_t* groups, const bool* valid, int64_t images,
          double threshold, int64_t max_output, int64_t* index, int64_t* counts) {
   const int64_t boxes_per_image = images ? scores.numel() / images : 0;
-  suppress_batch<T>({boxes.const_data_ptr<T>(), scores.const_data_ptr<T>(), groups, valid, images,
-                     boxes_per_image},
-                    threshold, max_output, index, counts);
+  suppress_batch<T>(
+      {boxes.const_data_ptr<T>(), scores.const_data_ptr<T>(), groups, valid, images, boxes_per_image},
+      threshold, max_output, index, counts);
 }
 
 void dispatch(const Tensor& boxes, const Tensor& scores, const int64_t* groups, const bool* valid,

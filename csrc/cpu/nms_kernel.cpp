@@ -42,7 +42,8 @@ void order_by_score(const NmsBatch<T>& batch, int64_t first, ImageState& state) 
   for (int64_t k = 0; k < batch.boxes_per_image; ++k) {
     const T score = batch.scores[first + k];
     keyed[count] = {descending_key(score), int32_t(k)};
-    count += (batch.valid == nullptr || batch.valid[first + k]) && !has_nan(batch.boxes + 4 * (first + k), score);
+    count +=
+        (batch.valid == nullptr || batch.valid[first + k]) && !has_nan(batch.boxes + 4 * (first + k), score);
   }
   keyed.resize(count);
   radix_sort(keyed);

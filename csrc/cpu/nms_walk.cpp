@@ -12,10 +12,10 @@
 #include "cpu/nms_walk.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
+#include "nms_threshold.h"
 #include "simd.h"
 
 namespace maskrcnn_benchmark::cpu {
@@ -47,9 +47,7 @@ struct alignas(64) Block {
     area[lane] = box.area;
   }
 
-  MASKRCNN_INLINE Box<T> get(int lane) const {
-    return {x1[lane], y1[lane], x2[lane], y2[lane], area[lane]};
-  }
+  MASKRCNN_INLINE Box<T> get(int lane) const { return {x1[lane], y1[lane], x2[lane], y2[lane], area[lane]}; }
 };
 
 // A block whose lanes overlap nothing: their corners are the wrong way round.
@@ -73,50 +71,35 @@ MASKRCNN_INLINE T intersection(const Box<T>& a, const Box<T>& b) {
   return width * height;
 }
 
-// Overlap is over the threshold when inter / union, rounded to T, is strictly greater than it; a quotient
-// that is NaN is not. The threshold is a double: `quotient > limit` in T says the same as `quotient >
-// threshold` in double.
 template <typename T>
-struct Threshold {
-  T limit, bound;
+MASKRCNN_INLINE bool may_be_over(const Box<T>& a, const Box<T>& b, const NmsThreshold<T>& threshold) {
+  const T inter = intersection(a, b);
+  return inter >= threshold.bound * (a.area + b.area - inter);
+}
 
-  explicit Threshold(double threshold) : limit(T(threshold)), bound(T(threshold * (1 - 1e-5))) {
-    if (double(limit) > threshold) {
-      limit = std::nextafter(limit, T(-1));
-    }
-  }
-
-  // A test without a division that every overlap over the threshold passes: bound is a little under the
-  // threshold, so such a quotient means inter > bound * union exactly, and rounding the right-hand side
-  // cannot lift it over inter.
-  MASKRCNN_INLINE bool may_be_over(const Box<T>& a, const Box<T>& b) const {
-    const T inter = intersection(a, b);
-    return inter >= bound * (a.area + b.area - inter);
-  }
-
-  MASKRCNN_INLINE bool over(const Box<T>& a, const Box<T>& b) const {
-    const T inter = intersection(a, b);
-    return inter / (a.area + b.area - inter) > limit;
-  }
-};
+template <typename T>
+MASKRCNN_INLINE bool over(const Box<T>& a, const Box<T>& b, const NmsThreshold<T>& threshold) {
+  const T inter = intersection(a, b);
+  return inter / (a.area + b.area - inter) > threshold.limit;
+}
 
 // The first lane of the block that overlaps the box by more than the threshold, or -1.
 template <typename T>
-MASKRCNN_INLINE int find_over(const Box<T>& box, const Block<T>& block, const Threshold<T>& threshold) {
+MASKRCNN_INLINE int find_over(const Box<T>& box, const Block<T>& block, const NmsThreshold<T>& threshold) {
   int any = 0;
   for (int lane = 0; lane < kLanes; ++lane) {
-    any |= threshold.may_be_over(box, block.get(lane));
+    any |= may_be_over(box, block.get(lane), threshold);
   }
   if (!any) {
     return -1;
   }
-  int32_t over[kLanes];
+  int32_t found[kLanes];
   any = 0;
   for (int lane = 0; lane < kLanes; ++lane) {
-    over[lane] = threshold.over(box, block.get(lane));
-    any |= over[lane];
+    found[lane] = over(box, block.get(lane), threshold);
+    any |= found[lane];
   }
-  return any ? int(std::find(over, over + kLanes, 1) - over) : -1;
+  return any ? int(std::find(found, found + kLanes, 1) - found) : -1;
 }
 
 // For every place on the image (squares of 16 pixels, wrapped around after 64 of them) the kept box that
@@ -162,13 +145,13 @@ class Walk {
       const int32_t kept = memory_.kept[place[lane]];
       remembered.set(lane, blocks_[kept / kLanes].get(kept % kLanes));
     }
-    int32_t over[kLanes];
+    int32_t suppressed[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
-      over[lane] = threshold_.over(batch.get(lane), remembered.get(lane));
+      suppressed[lane] = over(batch.get(lane), remembered.get(lane), threshold_);
     }
     uint32_t stays = 0;
     for (int lane = 0; lane < n; ++lane) {
-      if (!over[lane]) {
+      if (!suppressed[lane]) {
         stays |= uint32_t(look_through(batch.get(lane), memory_.kept[place[lane]])) << lane;
       }
     }
@@ -198,7 +181,7 @@ class Walk {
     return true;
   }
 
-  Threshold<T> threshold_;
+  NmsThreshold<T> threshold_;
   Memory memory_;
   std::vector<Block<T>> blocks_;
   int64_t num_kept_ = 0;

@@ -28,7 +28,9 @@ auto descending_key(T number) {
 }
 
 // Unsigned keys that ascend with the numbers.
-inline uint64_t ascending_key(int64_t number) { return uint64_t(number) ^ (uint64_t(1) << 63); }
+inline uint64_t ascending_key(int64_t number) {
+  return uint64_t(number) ^ (uint64_t(1) << 63);
+}
 
 // Stable sort by ascending key, a byte at a time from the lowest. A byte that all keys share costs
 // nothing, so small group numbers in wide keys sort in one pass.
