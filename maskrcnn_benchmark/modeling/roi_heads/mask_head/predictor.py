@@ -35,15 +35,15 @@ class MaskRCNNC4Predictor(nn.Module):
         bias = self.conv5_mask.bias.repeat(4)  # type: ignore[union-attr]
         rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [K, h * w, D], a view of channels_last maps
         hidden = F.relu(F.linear(rows, weight.t(), bias), inplace=True)
-        hidden = hidden.view(num_rois, height * width * 4, -1)  # [K, h * w * 2 * 2, E]
+        hidden = hidden.view(num_rois, height * width * 4, self.conv5_mask.out_channels)  # [K, h * w * 2 * 2, E]
         classes = self.mask_fcn_logits.weight.flatten(1)  # [C, E]
         if labels is None:
             logits = F.linear(hidden, classes, self.mask_fcn_logits.bias)
         else:
             own_bias = self.mask_fcn_logits.bias[labels].view(-1, 1, 1)  # type: ignore[index]
             logits = torch.bmm(hidden, classes[labels].unsqueeze(-1)) + own_bias  # [K, h * w * 4, 1]
-        logits = logits.view(num_rois, height, width, 2, 2, -1).permute(0, 5, 1, 3, 2, 4)
-        logits = logits.reshape(num_rois, -1, 2 * height, 2 * width)
+        logits = logits.view(num_rois, height, width, 2, 2, logits.shape[-1]).permute(0, 5, 1, 3, 2, 4)
+        logits = logits.reshape(num_rois, logits.shape[1], 2 * height, 2 * width)
         return logits if labels is None else logits.squeeze(1)
 
 
