@@ -77,9 +77,9 @@ def to_image_list(tensors: ImageList | Tensor | Sequence[Tensor], size_divisible
             -(-height // size_divisible) * size_divisible,
             -(-width // size_divisible) * size_divisible,
         )
-    batch = torch.zeros(
-        (len(tensors), tensors[0].shape[0], height, width), dtype=tensors[0].dtype, device=tensors[0].device
-    ).contiguous(memory_format=torch.channels_last)
+    first = tensors[0]
+    batch = torch.zeros((len(tensors), height, width, first.shape[0]), dtype=first.dtype, device=first.device)
+    batch = batch.permute(0, 3, 1, 2)
     for index, image in enumerate(tensors):
         batch[index, :, : image.shape[1], : image.shape[2]].copy_(image)
     return ImageList(batch, sizes)
