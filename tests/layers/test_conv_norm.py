@@ -1,4 +1,4 @@
-"""Fused convolutions against the separate layers, and what is prepared for inference against what it came from."""
+"""Fused convolutions against the separate layers; what is prepared for inference follows its sources."""
 
 from __future__ import annotations
 
