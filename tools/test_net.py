@@ -13,6 +13,8 @@ import argparse
 import os
 import sys
 
+import torch
+
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.full_test import make_evaluation_options, run_test
@@ -47,20 +49,30 @@ def weights_file(cfg: ConfigNode, ckpt: str) -> str:
     raise ValueError(f"no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth{hint}")
 
 
-def main() -> int:
-    args = parse_arguments()
-    cfg = load_config(args.config_file, args.opts)
-    weights = weights_file(cfg, args.ckpt)
-    device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
-    comm.init_process_group(device)
+def test(cfg: ConfigNode, weights: str, device: torch.device) -> int:
+    """Everything from the data to the report; returns the exit status."""
     os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)
-    DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR).load(weights, partial=cfg.MODEL.WEIGHT_PARTIAL)
+    DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR).load(weights, cfg.MODEL.WEIGHT_PARTIAL)
     rows = run_test(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg))
-    comm.destroy_process_group()
     return int(any(row.results.failed_expectations for row in rows))
+
+
+def main() -> int:
+    args = parse_arguments()
+    try:
+        cfg = load_config(args.config_file, args.opts)
+        weights = weights_file(cfg, args.ckpt)
+        device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
+        comm.init_process_group(device)
+        return test(cfg, weights, device)
+    except ValueError as error:
+        # something a user can mend: the message says what and how
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    finally:
+        comm.destroy_process_group()
 
 
 if __name__ == "__main__":
