@@ -23,6 +23,7 @@ from maskrcnn_benchmark.data.samplers import (
 )
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.stop_signals import leave_signals_to_parent
 
 Loader = DataLoader[Sample]
 
@@ -131,13 +132,15 @@ def _make_loader(
         num_workers=workers,
         collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),
         multiprocessing_context=cfg.DATALOADER.START_METHOD if workers > 0 else None,
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
         # the loader's own seed, which nothing here uses, must not move the generator that training resumes
         generator=torch.Generator(),
     )
 
 
-def _use_one_thread(worker: int) -> None:
-    """Workers share the cores among each other; torch limits its own threads, OpenCV does not."""
+def _start_worker(worker: int) -> None:
+    """Workers share the cores among each other: torch limits its own threads, OpenCV does not. They stop when
+    the training process does, not when a scheduler signals the whole group."""
     cv2.setNumThreads(0)
+    leave_signals_to_parent(worker)

@@ -50,7 +50,7 @@ def do_train(
     checkpoint_period: int,
     arguments: dict[str, Any],
     options: TrainOptions,
-    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     writers: Sequence[MetricWriter] = (),
 ) -> TrainResult:
     """Trains `model` up to iteration `options.max_iter`.
@@ -65,7 +65,8 @@ def do_train(
             AP).
         arguments: "iteration" (done so far, 0 for a new run), and what `Checkpointer.resume` returned;
             updated.
-        evaluate: called in every process; gives results by name (`<data set>/bbox/AP`) in the main one.
+        evaluate: called in every process with whether it is the last time; gives results by name (`<data
+            set>/bbox/AP`) in the main one.
         writers: take the records of the log lines and evaluations; given in the main process.
 
     Raises:
@@ -121,7 +122,7 @@ def do_train(
                 break
             if evaluate is not None and evaluate_due:
                 with random_state_kept(device):
-                    results = evaluate()
+                    results = evaluate(is_last)
                 write_record(writers, {"kind": "evaluation", "iteration": iteration, **results})
                 if quality(results) > best:
                     best = quality(results)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -97,6 +97,21 @@ def init_process_group(device: torch.device, timeout_minutes: float = 60.0) -> N
         backend,
         timeout=timedelta(minutes=timeout_minutes),
         device_id=device if device.type == "cuda" else None,
+    )
+
+
+def distribute(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with its gradients averaged over the processes; itself in a run of one.
+
+    Buffers are not exchanged: frozen norms never change, and group norm has none.
+    """
+    if get_world_size() == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
     )
 
 

@@ -34,8 +34,8 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     index = int(name.partition(":")[2]) if ":" in name else local_rank
     if index >= torch.cuda.device_count():
         raise ValueError(
-            f"MODEL.DEVICE = {name!r} in process {local_rank} of this machine asks for GPU {index}, but there "
-            f"are {torch.cuda.device_count()}; start at most one process a GPU (--nproc_per_node)"
+            f"MODEL.DEVICE = {name!r} in process {local_rank} of this machine asks for GPU {index}, but "
+            f"there are {torch.cuda.device_count()}; start at most one process a GPU (--nproc_per_node)"
         )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)

@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def use_deterministic_algorithms() -> None:
 
 def random_state(device: torch.device) -> RandomState:
     """The states of all generators as tensors and plain values; of the GPUs that of `device`."""
-    numpy_state = cast(dict[str, Any], np.random.get_state(legacy=False))  # noqa: NPY002
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
     version, words, gauss = random.getstate()
     state: RandomState = {
         "torch": torch.get_rng_state(),

@@ -119,7 +119,7 @@ def train(
     empty_rank: int = -1,
     pause: float = 0.0,
     clip_grad_norm: float = 0.0,
-    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     log: list[int] | None = None,
 ) -> tuple[TrainResult, nn.Module]:
     """Trains a FakeDetector in `folder` as tools/train_net.py trains a real one."""
@@ -135,9 +135,6 @@ def train(
     arguments: dict[str, Any] = {"iteration": 0}
     if resume:
         arguments.update(checkpointer.resume())
-    model: nn.Module = detector
-    if comm.get_world_size() > 1:
-        model = nn.parallel.DistributedDataParallel(detector)
     loader = FakeLoader(
         arguments["iteration"] * accumulation_steps, batch_size, broken_image, empty_rank, pause, log
     )
@@ -148,7 +145,7 @@ def train(
     writers = [JsonLinesWriter(Path(folder) / "metrics.jsonl", arguments["iteration"])] if main else []
     try:
         result = do_train(
-            model,
+            comm.distribute(detector, device),
             loader,
             optimizer,
             scheduler,

@@ -58,7 +58,7 @@ def test_a_non_finite_gradient_stops_too(tmp_path: Path, monkeypatch: pytest.Mon
     from maskrcnn_benchmark.engine import trainer
 
     monkeypatch.setattr(trainer, "clip_gradients", lambda optimizer, norm: torch.tensor(float("inf")))
-    with pytest.raises(NonFiniteLossError, match="non-finite gradient.*in iteration 1"):
+    with pytest.raises(NonFiniteLossError, match=r"non-finite gradient.*in iteration 1"):
         train(tmp_path, 3)
 
 

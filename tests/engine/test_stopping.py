@@ -1,4 +1,4 @@
-"""Signals, in processes of their own: the iteration is finished, a checkpoint written, the run goes on exactly."""
+"""Signals to real processes: the iteration is finished, a checkpoint written, the run goes on exactly."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_resume_from_a_periodic_checkpoint_after_a_crash(tmp_path: Path) -> None
 
 
 def test_evaluation_leaves_no_trace_in_the_random_numbers(tmp_path: Path) -> None:
-    def evaluate() -> dict[str, float]:
+    def evaluate(is_last: bool) -> dict[str, float]:
         torch.rand(5)
         return {"val/bbox/AP": 0.5}
 
@@ -72,7 +72,10 @@ def test_accumulation_equals_the_big_batch(tmp_path: Path, steps: int) -> None:
     big = train(tmp_path / "big", 6, batch_size=8, noisy=False)[1]
     small = train(tmp_path / "small", 6, batch_size=8 // steps, accumulation_steps=steps, noisy=False)[1]
     torch.testing.assert_close(small.state_dict(), big.state_dict(), rtol=1e-5, atol=1e-6)
-    records = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in ("big", "small")]
+    records = [
+        json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+        for name in ("big", "small")
+    ]
     assert records[0]["loss"] == pytest.approx(records[1]["loss"], rel=1e-5)
 
 
@@ -104,7 +107,7 @@ def test_against_a_plain_loop(tmp_path: Path) -> None:
 def test_best_and_last_checkpoints(tmp_path: Path) -> None:
     results = iter([0.2, 0.5, 0.3, 0.4, 0.6])
 
-    def evaluate() -> dict[str, float]:
+    def evaluate(is_last: bool) -> dict[str, float]:
         return {"val/bbox/AP": 0.9, "val/segm/AP": next(results)}
 
     train(tmp_path, 6, eval_period=2, checkpoint_period=2, evaluate=evaluate)
@@ -120,7 +123,7 @@ def test_best_and_last_checkpoints(tmp_path: Path) -> None:
 
 
 def test_evaluates_at_the_end_only_without_a_period(tmp_path: Path) -> None:
-    train(tmp_path, 5, evaluate=lambda: {"val/bbox/AP": 0.25})
+    train(tmp_path, 5, evaluate=lambda is_last: {"val/bbox/AP": 0.25 * is_last})
     evaluations = [r for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "evaluation"]
     assert [(r["iteration"], r["val/bbox/AP"]) for r in evaluations] == [(5, 0.25)]
 
