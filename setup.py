@@ -52,6 +52,12 @@ def say(message: str) -> None:
     print(f"maskrcnn_benchmark: {message}", file=sys.stderr)
 
 
+def output_of(*command: str) -> str:
+    """What a command prints, standard output and errors together."""
+    told = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return told.stdout
+
+
 def cxx_compiler() -> str | None:
     """Path of the C++ compiler that torch's build class would call, or None."""
     words = shlex.split(os.environ.get("CXX", "")) or ["c++"]
@@ -63,8 +69,8 @@ def cuda_home() -> str | None:
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     if not home and shutil.which("nvcc"):
         # The nvcc on the PATH may be a link or a script that calls the real one: let it say where it is.
-        told = subprocess.run(["nvcc", "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True)
-        top = re.search(r"^#\$ TOP=(.+)$", told.stderr, re.MULTILINE)
+        told = output_of("nvcc", "--dryrun", "-E", "-x", "cu", os.devnull)
+        top = re.search(r"^#\$ TOP=(.+)$", told, re.MULTILINE)
         home = os.path.realpath(top.group(1)) if top else None
     home = home or "/usr/local/cuda"
     return home if os.path.exists(os.path.join(home, "bin", "nvcc")) else None
@@ -72,8 +78,7 @@ def cuda_home() -> str | None:
 
 def nvcc_version(home: str) -> str | None:
     """Version of the toolkit's nvcc ("13.0"), or None."""
-    told = subprocess.run([os.path.join(home, "bin", "nvcc"), "--version"], capture_output=True, text=True)
-    found = re.search(r"release (\d+\.\d+)", told.stdout)
+    found = re.search(r"release (\d+\.\d+)", output_of(os.path.join(home, "bin", "nvcc"), "--version"))
     return found.group(1) if found else None
 
 
@@ -115,7 +120,7 @@ def build_arguments() -> dict[str, Any]:
     if kind == "none":
         return {}
     if torch is None:
-        say("torch is not importable here: the operators are not compiled (use pip install --no-build-isolation)")
+        say("torch is not importable here (pip install --no-build-isolation?): the operators are not compiled")
         return {}
     if cxx_compiler() is None:
         say("no C++ compiler found: the operators are not compiled; torchvision's are used instead")

@@ -38,8 +38,8 @@ KERNEL_DEVICES: frozenset[str] = frozenset(
 # A module is executed once in a process, so this is the only warning however many operators fall back.
 if LOAD_ERROR is not None:
     warnings.warn(
-        f"maskrcnn_benchmark's compiled operators are not available ({LOAD_ERROR}). Slower operators with the "
-        "same numbers are used instead. To build them: pip install --no-build-isolation -e . in the project's "
-        "folder; python -m maskrcnn_benchmark.utils.collect_env shows what is missing.",
+        f"maskrcnn_benchmark's compiled operators are not available ({LOAD_ERROR}). Slower operators with "
+        "the same numbers are used instead. To build them: pip install --no-build-isolation -e . in the "
+        "project's folder; python -m maskrcnn_benchmark.utils.collect_env shows what is missing.",
         stacklevel=2,
     )

@@ -91,7 +91,8 @@ def batched_nms_with_torchvision(
         kept = torch.zeros_like(valid[image])
         for group in groups[image][valid[image]].unique():
             members = torch.nonzero(valid[image] & (groups[image] == group)).squeeze(1)
-            kept[members[nms_with_torchvision(boxes[image, members], scores[image, members], threshold)]] = True
+            stay = nms_with_torchvision(boxes[image, members], scores[image, members], threshold)
+            kept[members[stay]] = True
         best_first = scores[image].argsort(descending=True, stable=True)
         kept_first = best_first[kept[best_first]][:max_output]
         index[image, : len(kept_first)] = kept_first
