@@ -29,6 +29,7 @@ logger = logging.getLogger("maskrcnn_benchmark.inference")
 
 # Images whose masks wait to be encoded; more than a few batches would only pile up memory.
 MAX_WAITING = 64
+MANY_CLASSES = 12  # more than these fill the screen when listed one below the other
 
 
 def inference(
@@ -78,7 +79,8 @@ def inference(
     results = evaluate(
         dataset, predictions, output_folder, iou_types, expected_results, expected_results_sigma_tol
     )
-    logger.info("%s\n%s\n\n%s", dataset_name, results, results.per_class_table())
+    side_by_side = 3 if len(dataset.class_names) > MANY_CLASSES else 1
+    logger.info("%s\n%s\n\n%s\n", dataset_name, results, results.per_class_table(side_by_side))
     for failure in results.failed_expectations:
         logger.error("%s: not the expected result: %s", dataset_name, failure)
     return results, predictions

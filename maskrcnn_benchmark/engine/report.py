@@ -55,9 +55,14 @@ def result_table(rows: Sequence[ResultRow]) -> str:
         seconds = "-" if row.inference_time is None else f"{1000 * row.inference_time.median:.1f} ms"
         numbers = [_percent(row.results, iou_type, area) for iou_type in ("bbox", "segm") for area in _AREAS]
         cells.append(
-            [row.backbone, row.detector, row.dataset, _memory(row.training_memory), seconds, *numbers]
+            [row.backbone, row.detector, short_name(row.dataset), _memory(row.training_memory), seconds, *numbers]
         )
     return text_table(_HEADER, cells)
+
+
+def short_name(dataset_name: str) -> str:
+    """A name for tables: of annotations.json@folder the file's name alone."""
+    return os.path.basename(dataset_name.partition("@")[0]).removesuffix(".json")
 
 
 def _percent(results: COCOResults, iou_type: str, metric: str) -> str:

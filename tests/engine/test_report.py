@@ -32,7 +32,7 @@ def test_row_of_a_mask_detector() -> None:
     row = ResultRow(
         "V-39-FPN",
         "Mask R-CNN",
-        "shapes_val",
+        "data/shapes_val.json@data/images",
         {"memory_allocated": 2048.0, "memory_reserved": 3072.0},
         InferenceTime(0.0421, 0.05, 0.003, 20),
         results(("bbox", "segm")),

@@ -21,6 +21,20 @@ def test_tables_show_percent_and_dashes() -> None:
     ]
 
 
+def test_classes_side_by_side() -> None:
+    results = COCOResults()
+    classes = [ClassScores(i, f"class {i}", i / 10, i / 10) for i in range(1, 6)]
+    results.update("bbox", CocoScores(dict.fromkeys(METRICS, 0.0), classes))
+    lines = results.per_class_table(side_by_side=2).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["class", "box AP", "box AP50"] * 2
+    assert cells[2:] == [
+        ["class 1", "10.0", "10.0", "class 4", "40.0", "40.0"],
+        ["class 2", "20.0", "20.0", "class 5", "50.0", "50.0"],
+        ["class 3", "30.0", "30.0", "", "", ""],
+    ]
+
+
 def test_columns_line_up() -> None:
     lines = text_table(["a", "bb"], [["x", "1"], ["a long name", "12345"]]).splitlines()
     assert len({len(line) for line in lines}) == 1

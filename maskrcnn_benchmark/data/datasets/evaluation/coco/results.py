@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
@@ -41,17 +43,19 @@ class COCOResults:
         ]
         return text_table(["percent", *METRICS], rows)
 
-    def per_class_table(self) -> str:
-        """A line per class, in percent; "-" for a class that the images do not show."""
+    def per_class_table(self, side_by_side: int = 1) -> str:
+        """The classes' AP in percent, so many classes a line; "-" for a class that the images do not show."""
         header = ["class"]
         for iou_type in self.per_class:
             header += [f"{TITLES[iou_type]} AP", f"{TITLES[iou_type]} AP50"]
-        rows = []
+        cells = []
         for classes in zip(*self.per_class.values(), strict=True):
-            rows.append(
-                [classes[0].name, *(percent(value) for row in classes for value in (row.ap, row.ap50))]
-            )
-        return text_table(header, rows)
+            values = [value for row in classes for value in (row.ap, row.ap50)]
+            cells.append([classes[0].name, *map(percent, values)])
+        num_rows = math.ceil(len(cells) / side_by_side)
+        cells += [[""] * len(header)] * (num_rows * side_by_side - len(cells))
+        rows = [list(chain(*cells[first::num_rows])) for first in range(num_rows)]
+        return text_table(header * side_by_side, rows)
 
 
 def percent(value: float) -> str:
