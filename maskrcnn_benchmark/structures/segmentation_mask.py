@@ -103,7 +103,8 @@ class SegmentationMask:
     def crop(self, box: Sequence[float]) -> SegmentationMask:
         """In the frame of ``box`` (x1, y1, x2, y2); vertices outside it stay where they are."""
         x1, y1, x2, y2 = (float(value) for value in box)
-        size = (max(x2 - x1, 1), max(y2 - y1, 1))
+        # a box without width has no scale: it counts as one pixel wide
+        size = (x2 - x1 or 1, y2 - y1 or 1)
         return self._moved(self.coords - self.coords.new_tensor([x1, y1]), size)  # type: ignore[arg-type]
 
     def resize(self, size: int | tuple[int, int]) -> SegmentationMask:
