@@ -120,7 +120,9 @@ def build_arguments() -> dict[str, Any]:
     if kind == "none":
         return {}
     if torch is None:
-        say("torch is not importable here (pip install --no-build-isolation?): the operators are not compiled")
+        say(
+            "torch is not importable here (pip install --no-build-isolation?): the operators are not compiled"
+        )
         return {}
     if cxx_compiler() is None:
         say("no C++ compiler found: the operators are not compiled; torchvision's are used instead")

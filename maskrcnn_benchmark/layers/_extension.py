@@ -1,39 +1,24 @@
-"""Loads the compiled operators (csrc/, built to ``maskrcnn_benchmark/_C.so`` by setup.py).
+"""Where the compiled operators can run.
 
-``KERNEL_DEVICES`` says on which devices they can run. A front compares its tensors' device type with it and
-otherwise takes its fallback (torchvision, pycocotools or plain torch), which gives the same numbers.
+``KERNEL_DEVICES`` holds the device types that they are built for. A front compares its tensors' device type
+with it and otherwise takes its fallback (torchvision, pycocotools or plain torch), which gives the same
+numbers. ``LOAD_ERROR`` is None, or says why the library is not loaded.
 """
 
-import json
 import warnings
-from pathlib import Path
 
-import torch
-
-LIBRARY = Path(__file__).resolve().parent.parent / "_C.so"
+from maskrcnn_benchmark.utils.operators import load_operators
 
 
-def load_library(path: Path) -> str | None:
-    """Loads the operators into ``torch.ops.maskrcnn_benchmark``; the reason why not, or None if it worked."""
-    if not path.exists():
-        return f"{path} does not exist"
-    try:
-        torch.ops.load_library(path)
-    except (OSError, RuntimeError) as error:
-        return f"{path} does not load into torch {torch.__version__}: {error}"
-    return None
+def kernel_devices(build_info: dict[str, str]) -> frozenset[str]:
+    """Device types with compiled operators: none, the CPU, or the CPU and CUDA; meta for shapes."""
+    if not build_info:
+        return frozenset()
+    return frozenset(("cpu", "meta", "cuda") if build_info["cuda"] else ("cpu", "meta"))
 
 
-def read_build_info(loaded: bool) -> dict[str, str]:
-    """What the library was built from: compiler, torch_headers, cuda, cuda_archs ("8.0,9.0+PTX"); else {}."""
-    return dict(json.loads(torch.ops.maskrcnn_benchmark.build_info())) if loaded else {}
-
-
-LOAD_ERROR = load_library(LIBRARY)
-BUILD_INFO = read_build_info(LOAD_ERROR is None)
-KERNEL_DEVICES: frozenset[str] = frozenset(
-    () if LOAD_ERROR else ("cpu", "cuda", "meta") if BUILD_INFO["cuda"] else ("cpu", "meta")
-)
+BUILD_INFO, LOAD_ERROR = load_operators()
+KERNEL_DEVICES = kernel_devices(BUILD_INFO)
 
 # A module is executed once in a process, so this is the only warning however many operators fall back.
 if LOAD_ERROR is not None:
