@@ -30,7 +30,9 @@ def timed(run: Callable[[], object]) -> float:
 def interleaved(
     candidates: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds of `repeats` calls of each candidate, taken in turns, so that a change of the machine's pace hits all."""
+    """Seconds of `repeats` calls of each candidate, taken in turns, so that a change of the machine's pace
+    hits all.
+    """
     for run in candidates.values():
         for _ in range(warmup):
             run()
@@ -51,7 +53,9 @@ def machine() -> dict[str, str]:
     facts = {
         "date": datetime.date.today().isoformat(),
         "commit": _commit(),
-        "processor": f"{_processor()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "processor": ", ".join(
+            (_processor(), f"{torch.get_num_threads()} threads", torch.backends.cpu.get_cpu_capability())
+        ),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -68,7 +72,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def report(title: str, notes: Sequence[str], content: str, data: Mapping[str, Any], output: str | None) -> None:
+def report(
+    title: str, notes: Sequence[str], content: str, data: Mapping[str, Any], output: str | None
+) -> None:
     """Prints a result and, where `output` names a path without suffix, writes it there as .md and .json."""
     facts = machine()
     text = "\n\n".join(
@@ -83,7 +89,9 @@ def report(title: str, notes: Sequence[str], content: str, data: Mapping[str, An
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip() or "unknown"
 
 

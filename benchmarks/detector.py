@@ -1,10 +1,11 @@
-"""R-50-FPN Mask R-CNN beside torchvision's maskrcnn_resnet50_fpn: one image of 800 x 1216, the same random weights.
+"""R-50-FPN Mask R-CNN beside torchvision's maskrcnn_resnet50_fpn: one image of 800 x 1216, the same random
+weights.
 
     python benchmarks/detector.py --output benchmarks/results/detector_cpu
 
-Both get the same weights, scaled so that the load is that of a trained model: about 1000 proposals into the box head,
-100 detections out of it. "Core" is images to detections with mask logits; "whole" adds what each does with the masks as
-it comes: torchvision pastes them into full images, we encode them as COCO RLE.
+Both get the same weights, scaled so that the load is that of a trained model: about 1000 proposals into the
+box head, 100 detections out of it. "Core" is images to detections with mask logits; "whole" adds what each
+does with the masks as it comes: torchvision pastes them into full images, we encode them as COCO RLE.
 """
 
 from __future__ import annotations
@@ -49,13 +50,20 @@ def our_name(name: str) -> str | None:
     """Our name of a torchvision entry; None for counters that we do not keep."""
     if name.endswith("num_batches_tracked"):
         return None
-    for theirs, ours in (("backbone.body.conv1.", "backbone.body.stem.conv1."), ("backbone.body.bn1.", "backbone.body.stem.bn1.")):
+    for theirs, ours in (
+        ("backbone.body.conv1.", "backbone.body.stem.conv1."),
+        ("backbone.body.bn1.", "backbone.body.stem.bn1."),
+    ):
         if name.startswith(theirs):
             return name.replace(theirs, ours)
     for kind, ours in (("inner", "inner"), ("layer", "layer")):
         for level in range(4):
-            name = name.replace(f"backbone.fpn.{kind}_blocks.{level}.0.", f"backbone.fpn.fpn_{ours}{level + 1}.")
-            name = name.replace(f"roi_heads.mask_head.{level}.0.", f"roi_heads.mask.feature_extractor.mask_fcn{level + 1}.")
+            name = name.replace(
+                f"backbone.fpn.{kind}_blocks.{level}.0.", f"backbone.fpn.fpn_{ours}{level + 1}."
+            )
+            name = name.replace(
+                f"roi_heads.mask_head.{level}.0.", f"roi_heads.mask.feature_extractor.mask_fcn{level + 1}."
+            )
     name = name.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
     name = name.replace("roi_heads.box_head.", "roi_heads.box.feature_extractor.")
     name = name.replace("roi_heads.box_predictor.", "roi_heads.box.predictor.")
@@ -88,8 +96,12 @@ def without_pasting(model: nn.Module) -> Iterator[None]:
         model.transform.postprocess = original
 
 
-def make_candidates(peer: nn.Module, ours: GeneralizedRCNN, image: Tensor, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
-    """Core and whole of both, in one computing type; in bfloat16 torchvision too gets autocast and channels_last."""
+def make_candidates(
+    peer: nn.Module, ours: GeneralizedRCNN, image: Tensor, dtype: torch.dtype
+) -> dict[str, Callable[[], object]]:
+    """Core and whole of both, in one computing type; in bfloat16 torchvision too gets autocast and
+    channels_last.
+    """
     device = image.device.type
     raw = (image * 255).to(torch.uint8).flip(0)
 
@@ -114,7 +126,12 @@ def make_candidates(peer: nn.Module, ours: GeneralizedRCNN, image: Tensor, dtype
         found = found.to("cpu")
         return paste_masks_rle(found.get_field("mask"), found.bbox, (HEIGHT, WIDTH))
 
-    return {"torchvision core": peer_core, "ours core": our_core, "torchvision whole": peer_whole, "ours whole": our_whole}
+    return {
+        "torchvision core": peer_core,
+        "ours core": our_core,
+        "torchvision whole": peer_whole,
+        "ours whole": our_whole,
+    }
 
 
 def describe_load(peer: nn.Module, ours: GeneralizedRCNN, image: Tensor) -> str:
@@ -136,13 +153,22 @@ def describe_load(peer: nn.Module, ours: GeneralizedRCNN, image: Tensor) -> str:
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--output", help="path without suffix for the .md and .json")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     image = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    image = torch.nn.functional.avg_pool2d(image[None], 9, 1, 4)[0].sub(0.5).mul(5).add(0.5).clamp(0, 1).to(device)
+    image = (
+        torch.nn.functional.avg_pool2d(image[None], 9, 1, 4)[0]
+        .sub(0.5)
+        .mul(5)
+        .add(0.5)
+        .clamp(0, 1)
+        .to(device)
+    )
     peer = build_torchvision().to(device)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
@@ -156,9 +182,17 @@ def main() -> None:
     for part in ("core", "whole"):
         for ours_in, peer_in in (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16")):
             own, other = seconds[ours_in][f"ours {part}"], seconds[peer_in][f"torchvision {part}"]
-            rows.append([part, ours_in, f"{1000 * own:.0f}", peer_in, f"{1000 * other:.0f}", f"{other / own:.2f}"])
+            rows.append(
+                [part, ours_in, f"{1000 * own:.0f}", peer_in, f"{1000 * other:.0f}", f"{other / own:.2f}"]
+            )
     header = ["part", "ours in", "ms", "torchvision in", "ms", "times as fast"]
-    report("R-50-FPN Mask R-CNN, one 800 x 1216 image", notes, table(header, rows), {"seconds": seconds}, arguments.output)
+    report(
+        "R-50-FPN Mask R-CNN, one 800 x 1216 image",
+        notes,
+        table(header, rows),
+        {"seconds": seconds},
+        arguments.output,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The configuration: `cfg` (the family's mutable default), `load_config` (a frozen, checked one for a run)."""
+"""The configuration: `cfg` (the family's mutable default), `load_config` (a frozen, checked one for a
+run).
+"""
 
 from maskrcnn_benchmark.config.defaults import _C as cfg
 from maskrcnn_benchmark.config.load import describe_scaling, load_config

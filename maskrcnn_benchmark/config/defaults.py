@@ -9,7 +9,9 @@ from maskrcnn_benchmark.config.node import ConfigNode as CN
 
 _C = CN()
 _C.OUTPUT_DIR = "."  # folder of the run: log, metrics, checkpoints, results
-_C.DTYPE = "float32"  # float32 | bfloat16 | float16: compute type of body and heads; boxes and losses stay float32
+_C.DTYPE = (
+    "float32"  # float32 | bfloat16 | float16: compute type of body and heads; boxes and losses stay float32
+)
 _C.SEED = -1  # (new) seed of every random choice; -1 draws one and logs it
 _C.DETERMINISTIC = False  # (new) deterministic algorithms only: slower, bitwise repeatable
 _C.PATHS_CATALOG = ""  # (family) a Python catalogue file was named here; only "" is accepted, see DATASETS
@@ -41,7 +43,9 @@ _C.MODEL.VOVNET.PRETRAINED = ""  # (family, unused there as well) only "" is acc
 _C.MODEL.VOVNET.USE_GN = False  # GroupNorm instead of frozen batch norm
 _C.MODEL.VOVNET.OUT_CHANNELS = 256  # channels of the first OSA stage's output
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256  # channels of every FPN level
-_C.MODEL.VOVNET.RECOMPUTE_CONCAT = True  # (new) rebuild each OSA concatenation in backward: a third less memory
+_C.MODEL.VOVNET.RECOMPUTE_CONCAT = (
+    True  # (new) rebuild each OSA concatenation in backward: a third less memory
+)
 
 _C.MODEL.RESNETS = CN()
 _C.MODEL.RESNETS.NUM_GROUPS = 1  # groups of the 3x3 convolution (ResNeXt > 1)
@@ -60,7 +64,9 @@ _C.MODEL.RPN.USE_FPN = False
 _C.MODEL.RPN.ANCHOR_SIZES = (32, 64, 128, 256, 512)  # pixels; with FPN one a level
 _C.MODEL.RPN.ANCHOR_STRIDE = (16,)  # pixels; one a level
 _C.MODEL.RPN.ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
-_C.MODEL.RPN.STRADDLE_THRESH = 0  # anchors further outside the image than this are not trained on; -1 keeps all
+_C.MODEL.RPN.STRADDLE_THRESH = (
+    0  # anchors further outside the image than this are not trained on; -1 keeps all
+)
 _C.MODEL.RPN.FG_IOU_THRESHOLD = 0.7
 _C.MODEL.RPN.BG_IOU_THRESHOLD = 0.3
 _C.MODEL.RPN.BATCH_SIZE_PER_IMAGE = 256  # anchors sampled for the loss
@@ -155,7 +161,9 @@ _C.SOLVER.WARMUP_METHOD = "linear"  # linear | constant
 _C.SOLVER.CHECKPOINT_PERIOD = 2500  # iterations
 _C.SOLVER.IMS_PER_BATCH = 16  # images of one optimizer step, over all processes
 _C.SOLVER.AUTO_SCALE = True  # (new) scale rate and schedule when the command line changes IMS_PER_BATCH alone
-_C.SOLVER.ACCUMULATION_STEPS = 1  # (new) backward passes an optimizer step; each takes its share of IMS_PER_BATCH
+_C.SOLVER.ACCUMULATION_STEPS = (
+    1  # (new) backward passes an optimizer step; each takes its share of IMS_PER_BATCH
+)
 _C.SOLVER.CLIP_GRAD_NORM = 0.0  # (new) largest L2 norm of the gradient; 0 does not clip
 _C.SOLVER.LOG_PERIOD = 20  # (new) iterations between two log lines
 _C.SOLVER.KEEP_CHECKPOINTS = 0  # (new) numbered checkpoints kept; 0 keeps all

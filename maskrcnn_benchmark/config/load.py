@@ -23,8 +23,8 @@ class Scaling:
 def load_config(config_file: str | None = None, opts: Sequence[str] = ()) -> ConfigNode:
     """The frozen configuration of a run: defaults, then the file, then `opts` (KEY VALUE pairs).
 
-    When `opts` changes SOLVER.IMS_PER_BATCH and none of BASE_LR, MAX_ITER, STEPS, the rate and the schedule follow
-    by the linear scaling rule (Goyal et al. 2017, section 2.1), unless SOLVER.AUTO_SCALE is False.
+    When `opts` changes SOLVER.IMS_PER_BATCH and none of BASE_LR, MAX_ITER, STEPS, the rate and the schedule
+    follow by the linear scaling rule (Goyal et al. 2017, section 2.1), unless SOLVER.AUTO_SCALE is False.
 
     Raises:
         ConfigError: whatever does not fit, with the source, the key and the mend.
@@ -51,15 +51,21 @@ def _resolve(config_file: str | None, opts: Sequence[str]) -> tuple[ConfigNode, 
 
 
 def scale_schedule(cfg: ConfigNode, reference: int, given: set[str]) -> Scaling:
-    """Rate and schedule for SOLVER.IMS_PER_BATCH images where the config was written for `reference` images."""
+    """Rate and schedule for SOLVER.IMS_PER_BATCH images where the config was written for `reference`
+    images.
+    """
     solver, batch = cfg.SOLVER, cfg.SOLVER.IMS_PER_BATCH
     if batch == reference or batch < 1:
         return Scaling({}, f"batch of {batch} images, as the config has it: rate and schedule unchanged")
     if not solver.AUTO_SCALE:
-        return Scaling({}, f"batch of {batch} images instead of {reference}; SOLVER.AUTO_SCALE is off: unchanged")
+        return Scaling(
+            {}, f"batch of {batch} images instead of {reference}; SOLVER.AUTO_SCALE is off: unchanged"
+        )
     by_hand = sorted(given.intersection(SCALED_KEYS))
     if by_hand:
-        return Scaling({}, f"batch of {batch} images instead of {reference}; {', '.join(by_hand)} given: unchanged")
+        return Scaling(
+            {}, f"batch of {batch} images instead of {reference}; {', '.join(by_hand)} given: unchanged"
+        )
     factor = reference / batch
     rate = solver.BASE_LR / factor
     steps = tuple(round(step * factor) for step in solver.STEPS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from ast import literal_eval
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ class ConfigError(ValueError):
 
 
 class ConfigNode(CfgNode):
-    """A yacs node with kinder merging: unknown keys show the nearest known ones, wrong types what was expected.
+    """A yacs node with kinder merging: unknown keys show the nearest known ones, wrong types what was
+    expected.
 
-    Beyond yacs, an integer is accepted where a float is expected, and text such as `1e-4` or `(1, 2)` is read as
-    the Python value it spells.
+    Beyond yacs, an integer is accepted where a float is expected, and text such as `1e-4` or `(1, 2)` is read
+    as the Python value it spells.
     """
 
     def merge_from_file(self, cfg_filename: str) -> None:
@@ -53,7 +55,8 @@ class ConfigNode(CfgNode):
         """
         if len(cfg_list) % 2:
             raise ConfigError(
-                f"command line: options come in pairs of KEY VALUE, but {cfg_list[-1]!r} stands alone in {cfg_list}"
+                f"command line: options come in pairs of KEY VALUE, but {cfg_list[-1]!r} stands alone "
+                f"in {cfg_list}"
             )
         for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
             self._set(str(key), value, "command line")
@@ -89,21 +92,22 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
         ConfigError: the types do not fit.
     """
     if isinstance(value, str) and not isinstance(default, str):
-        try:
+        with suppress(ValueError, SyntaxError):
             value = literal_eval(value)
-        except (ValueError, SyntaxError):
-            pass
     if isinstance(value, bool) == isinstance(default, bool):
         if isinstance(default, float) and isinstance(value, int):
             return float(value)
         if isinstance(value, (tuple, list)) and isinstance(default, (tuple, list)):
-            items = (coerce(v, default[0], f"{key}[{i}]", source) if default else v for i, v in enumerate(value))
+            items = (
+                coerce(v, default[0], f"{key}[{i}]", source) if default else v for i, v in enumerate(value)
+            )
             return type(default)(items)
         if isinstance(value, type(default)):
             return value
     expected = type(default).__name__
     raise ConfigError(
-        f"{source}: {key} = {value!r} is of type {type(value).__name__}; expected {expected}, such as {default!r}"
+        f"{source}: {key} = {value!r} is of type {type(value).__name__}; "
+        f"expected {expected}, such as {default!r}"
     )
 
 
@@ -113,7 +117,8 @@ def _refuse_unknown(key: str, value: Any, source: str, known: list[str]) -> None
         default = NOT_IMPLEMENTED[key]
         if coerce(value, default, key, source) != default:
             raise ConfigError(
-                f"{source}: {key} = {value!r} is not implemented here; remove the key or leave it at {default!r}"
+                f"{source}: {key} = {value!r} is not implemented here; "
+                f"remove the key or leave it at {default!r}"
             )
         return
     leaf = key.rsplit(".", 1)[-1]

@@ -88,6 +88,8 @@ def _validate_pyramid(cfg: ConfigNode) -> None:
             f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}"
         )
     if not rpn.USE_FPN and len(rpn.ANCHOR_STRIDE) != 1:
-        raise ConfigError(f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}: one entry without MODEL.RPN.USE_FPN")
+        raise ConfigError(
+            f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}: one entry without MODEL.RPN.USE_FPN"
+        )
     if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
         raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")

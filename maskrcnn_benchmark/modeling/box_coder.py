@@ -13,8 +13,8 @@ BBOX_XFORM_CLIP = math.log(1000.0 / 16)
 class BoxCoder:
     """Encodes xyxy boxes as (dx, dy, dw, dh) relative to reference boxes, and decodes them.
 
-    Widths count pixels. dw and dh are clamped at `bbox_xform_clip` before the exponential, so that an untrained
-    network cannot overflow.
+    Widths count pixels. dw and dh are clamped at `bbox_xform_clip` before the exponential, so that an
+    untrained network cannot overflow.
     """
 
     def __init__(

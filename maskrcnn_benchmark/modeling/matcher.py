@@ -10,8 +10,8 @@ class Matcher:
     """Thresholded best-overlap matching (Ren et al., Faster R-CNN, section 3.1.2).
 
     The result for a prediction is the index of its ground truth, BELOW_LOW_THRESHOLD (background) or
-    BETWEEN_THRESHOLDS (ignored). With `allow_low_quality_matches` the best prediction of each ground truth is a
-    match however low its overlap, ties included.
+    BETWEEN_THRESHOLDS (ignored). With `allow_low_quality_matches` the best prediction of each ground truth is
+    a match however low its overlap, ties included.
     """
 
     BELOW_LOW_THRESHOLD = -1
@@ -28,7 +28,8 @@ class Matcher:
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: Tensor, gt_valid: Tensor | None = None) -> Tensor:
-        """Matches [..., A] int64 from overlaps [..., G, A]; `gt_valid` [..., G] masks unused ground-truth slots.
+        """Matches [..., A] int64 from overlaps [..., G, A]; `gt_valid` [..., G] masks unused ground-truth
+        slots.
 
         Where there is no ground truth every prediction is background.
         """

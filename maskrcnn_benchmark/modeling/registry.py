@@ -12,8 +12,8 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 class Registry(dict[str, Callable[..., Any]]):
     """A dictionary of builders under the names a config uses.
 
-    `@REGISTRY.register("name")` adds a function or class; `REGISTRY[name]` of an unknown name raises a ValueError
-    with the config key that asked for it and the nearest known names.
+    `@REGISTRY.register("name")` adds a function or class; `REGISTRY[name]` of an unknown name raises a
+    ValueError with the config key that asked for it and the nearest known names.
     """
 
     def __init__(self, key: str) -> None:

@@ -11,8 +11,8 @@ from maskrcnn_benchmark.structures.box_geometry import gather_rows
 class BalancedSampler:
     """Random subset of at most `batch_size` entries an image, at most `positive_fraction` of them positive.
 
-    Negatives fill what positives leave (Faster R-CNN, section 3.1.3). Shapes do not depend on the labels: unused
-    slots are marked, and nothing waits for the device.
+    Negatives fill what positives leave (Faster R-CNN, section 3.1.3). Shapes do not depend on the labels:
+    unused slots are marked, and nothing waits for the device.
     """
 
     def __init__(self, batch_size: int, positive_fraction: float) -> None:
@@ -26,8 +26,8 @@ class BalancedSampler:
     def __call__(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Samples from `labels` [N, A]: at least 1 positive, 0 negative, below 0 never drawn.
 
-        Returns indices [N, R] and a mask [N, R] of the slots in use, R = min(batch_size, A). Positives come first.
-        Draws from torch's global generator of the device.
+        Returns indices [N, R] and a mask [N, R] of the slots in use, R = min(batch_size, A). Positives come
+        first. Draws from torch's global generator of the device.
         """
         num_candidates = labels.shape[1]
         draw = torch.rand(labels.shape, device=labels.device)

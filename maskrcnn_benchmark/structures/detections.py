@@ -1,7 +1,7 @@
 """The padded batches that flow between the stages of the detector.
 
-Every tensor has a fixed number of slots per image and a mask that says which are in use, so that no shape depends
-on what is in the images.
+Every tensor has a fixed number of slots per image and a mask that says which are in use, so that no shape
+depends on what is in the images.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ def write(folder: Path, text: str) -> str:
 
 def test_unknown_key_names_file_key_and_nearest(tmp_path: Path) -> None:
     path = write(tmp_path, "MODEL:\n  MASKS_ON: True\n")
-    with pytest.raises(ConfigError, match=r"config\.yaml: unknown key MODEL\.MASKS_ON; nearest known: MODEL\.MASK_ON"):
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: unknown key MODEL\.MASKS_ON; nearest known: MODEL\.MASK_ON"
+    ):
         load_config(path)
 
 
@@ -64,7 +66,9 @@ def test_a_resolved_configuration_loads_as_itself(tmp_path: Path) -> None:
 
 
 def test_text_integers_and_lists_take_the_type_of_the_default() -> None:
-    resolved = load_config(None, ["SOLVER.BASE_LR", "1", "SOLVER.STEPS", "[5, 6]", "SOLVER.WEIGHT_DECAY", "1e-4"])
+    resolved = load_config(
+        None, ["SOLVER.BASE_LR", "1", "SOLVER.STEPS", "[5, 6]", "SOLVER.WEIGHT_DECAY", "1e-4"]
+    )
     assert resolved.SOLVER.BASE_LR == 1.0 and isinstance(resolved.SOLVER.BASE_LR, float)
     assert resolved.SOLVER.STEPS == (5, 6)
     assert resolved.SOLVER.WEIGHT_DECAY == 1e-4

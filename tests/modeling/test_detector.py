@@ -35,14 +35,22 @@ def model() -> GeneralizedRCNN:
 @pytest.fixture
 def images() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=generator) for h, w in ((64, 96), (80, 64))]
+    return [
+        torch.randint(0, 256, (3, h, w), dtype=torch.uint8, generator=generator)
+        for h, w in ((64, 96), (80, 64))
+    ]
 
 
 def test_losses_have_gradients_everywhere(model: GeneralizedRCNN, images: list[torch.Tensor]) -> None:
-    targets = [make_target([[5, 5, 40, 40], [10, 20, 60, 50]], (96, 64)), make_target([[0, 0, 30, 70]], (64, 80))]
+    targets = [
+        make_target([[5, 5, 40, 40], [10, 20, 60, 50]], (96, 64)),
+        make_target([[0, 0, 30, 70]], (64, 80)),
+    ]
     losses = model.train()(images, targets)
     assert set(losses) == LOSSES
-    assert all(loss.ndim == 0 and loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+    assert all(
+        loss.ndim == 0 and loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values()
+    )
     model.zero_grad(set_to_none=True)
     sum(losses.values()).backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]

@@ -26,7 +26,9 @@ def test_equals_slow_matching(allow_low_quality: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     matcher = Matcher(0.7, 0.3, allow_low_quality)
     for _ in range(50):
-        quality = torch.randint(0, 11, (4, 9), generator=generator).double() / 10  # coarse, so that ties occur
+        quality = (
+            torch.randint(0, 11, (4, 9), generator=generator).double() / 10
+        )  # coarse, so that ties occur
         expected = match_slowly(quality.tolist(), 0.7, 0.3, allow_low_quality)
         assert matcher(quality).tolist() == expected
 

@@ -17,10 +17,11 @@ def build_detection_model(cfg: ConfigNode) -> GeneralizedRCNN:
     Raises ValueError for an unknown body or head, with the nearest known names.
     """
     backbone = build_backbone(cfg)
+    out_channels: int = backbone.out_channels  # type: ignore[assignment]
     model = GeneralizedRCNN(
         backbone=backbone,
-        rpn=build_rpn(cfg, backbone.out_channels),
-        roi_heads=build_roi_heads(cfg, backbone.out_channels),
+        rpn=build_rpn(cfg, out_channels),
+        roi_heads=build_roi_heads(cfg, out_channels),
         pixel_mean=cfg.INPUT.PIXEL_MEAN,
         pixel_std=cfg.INPUT.PIXEL_STD,
         to_bgr255=cfg.INPUT.TO_BGR255,

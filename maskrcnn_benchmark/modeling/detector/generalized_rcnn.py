@@ -1,4 +1,6 @@
-"""The detector: body, proposals, heads (Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN, figure 1)."""
+"""The detector: body, proposals, heads (Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN, figure
+1).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,9 @@ Images = ImageList | Tensor | Sequence[Tensor]
 
 class GeneralizedRCNN(nn.Module):
     """Images to losses in training, to detections in evaluation."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -50,8 +55,8 @@ class GeneralizedRCNN(nn.Module):
     ) -> dict[str, Tensor] | list[BoxList]:
         """Losses (0-dimensional float32, by name) in training; one BoxList an image in evaluation.
 
-        Images: an ImageList, a batch [N, 3, H, W] or a list of [3, H, W]; uint8 is taken for raw pixels in blue,
-        green, red, floating point for already normalised.
+        Images: an ImageList, a batch [N, 3, H, W] or a list of [3, H, W]; uint8 is taken for raw pixels in
+        blue, green, red, floating point for already normalised.
         Detections have the fields scores, labels and, with a mask head, mask (probabilities [n, 1, M, M]), by
         descending score, in the frame of the images given.
 

@@ -14,7 +14,11 @@ class Pooler(nn.Module):
     """RoIAlign over all levels in one call."""
 
     def __init__(
-        self, output_size: tuple[int, int], scales: Sequence[float], sampling_ratio: int, channels_last: bool = True
+        self,
+        output_size: tuple[int, int],
+        scales: Sequence[float],
+        sampling_ratio: int,
+        channels_last: bool = True,
     ) -> None:
         """`scales`: size of each feature map relative to the image, finest first.
 

@@ -9,8 +9,8 @@ from torch import Tensor
 def slots_to_compute(used: Tensor) -> Tensor | None:
     """Flat indices of the slots in use [N, R], or None where every slot is to be computed.
 
-    On a GPU, and in a compiled or exported graph, counting the used slots would make the host wait or shapes vary:
-    there all are computed. On a CPU counting is free and computing padding is not.
+    On a GPU, and in a compiled or exported graph, counting the used slots would make the host wait or shapes
+    vary: there all are computed. On a CPU counting is free and computing padding is not.
     """
     if used.device.type != "cpu" or torch.compiler.is_compiling():
         return None

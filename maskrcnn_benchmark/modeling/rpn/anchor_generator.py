@@ -29,8 +29,8 @@ class BufferList(nn.Module):
 class AnchorGenerator(nn.Module):
     """Anchors of L feature maps.
 
-    With one stride, all `sizes` stand at every position of the one map; with several, level l has the anchors of
-    `sizes[l]` (a number or several).
+    With one stride, all `sizes` stand at every position of the one map; with several, level l has the anchors
+    of `sizes[l]` (a number or several).
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class AnchorGenerator(nn.Module):
     def forward(self, feature_hw: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Anchors [Hl * Wl * A, 4] xyxy of each level, row by row, the anchors of a position together."""
         levels = zip(feature_hw, self.strides, range(len(self.strides)), strict=True)
-        return [grid_anchors(self.cell_anchors[i], height, width, stride) for (height, width), stride, i in levels]
+        return [
+            grid_anchors(self.cell_anchors[i], height, width, stride) for (height, width), stride, i in levels
+        ]
 
     def visibility(self, anchors: Tensor, image_hw: Tensor) -> Tensor:
         """Which anchors [A, 4] lie inside each image [N, 2] up to the straddle threshold: bool [N, A]."""
@@ -79,8 +81,8 @@ class AnchorGenerator(nn.Module):
 def cell_anchors(stride: float, sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
     """Anchors [len(ratios) * len(sizes), 4] around the window (0, 0, stride - 1, stride - 1), in float32.
 
-    The width and height for each ratio are rounded as numpy rounds (halves to even) before they are scaled; every
-    published model was trained on exactly these.
+    The width and height for each ratio are rounded as numpy rounds (halves to even) before they are scaled;
+    every published model was trained on exactly these.
     """
     center = 0.5 * (stride - 1)
     ratios = np.asarray(aspect_ratios, dtype=np.float64)

@@ -20,7 +20,9 @@ IGNORED = -1
 def assign_anchors(
     anchors: Tensor, visible: Tensor, targets: Targets, matcher: Matcher
 ) -> tuple[Tensor, Tensor]:
-    """Labels [N, A] (1 object, 0 background, -1 ignored) and matched ground truth [N, A] of anchors [A, 4]."""
+    """Labels [N, A] (1 object, 0 background, -1 ignored) and matched ground truth [N, A] of anchors [A,
+    4].
+    """
     matches = matcher(box_iou(targets.boxes, anchors), targets.valid)
     labels = (matches >= 0).long().masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, IGNORED)
     return labels.masked_fill(~visible, IGNORED), matches.clamp(min=0)
@@ -38,8 +40,8 @@ def rpn_losses(
 ) -> tuple[Tensor, Tensor]:
     """Objectness loss and box loss over sampled anchors, each divided by the number of sampled anchors.
 
-    `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from assign_anchors.
-    The box loss is smooth L1 with beta 1/9, over positive anchors.
+    `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from
+    assign_anchors. The box loss is smooth L1 with beta 1/9, over positive anchors.
     """
     index, used = sampler(labels)  # [N, R]
     labels = sample_labels(labels, index, used)

@@ -18,8 +18,8 @@ class ProposalSelector:
     """Selects proposals of a batch, all images and levels at once.
 
     Of each level the `pre_nms_top_n` best anchors are decoded, clipped and suppressed among themselves at
-    `nms_thresh`; at most `post_nms_top_n` of each level and the `fpn_post_nms_top_n` best over all levels remain: of
-    each image, or, where `per_batch`, of the whole batch.
+    `nms_thresh`; at most `post_nms_top_n` of each level and the `fpn_post_nms_top_n` best over all levels
+    remain: of each image, or, where `per_batch`, of the whole batch.
     """
 
     def __init__(
@@ -50,7 +50,9 @@ class ProposalSelector:
         levels = [self._best_of_level(*level) for level in zip(anchors, logits, deltas, strict=True)]
         boxes = clip_boxes(torch.cat([boxes for boxes, _ in levels], dim=1), image_hw)  # [N, K, 4]
         scores = torch.cat([scores for _, scores in levels], dim=1)  # [N, K]
-        group = torch.cat([torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(levels)], dim=1)
+        group = torch.cat(
+            [torch.full_like(s, i, dtype=torch.int64) for i, (_, s) in enumerate(levels)], dim=1
+        )
         is_large = (boxes[..., 2:] - boxes[..., :2] + 1 >= self.min_size).all(dim=-1)
         caps_levels = max(s.shape[1] for _, s in levels) > self.post_nms_top_n
         slots = scores.shape[1] if caps_levels else min(self.fpn_post_nms_top_n, scores.shape[1])
@@ -67,7 +69,9 @@ class ProposalSelector:
         return self.box_coder.decode(gather_rows(deltas, index).float(), anchors[index]), scores
 
     def _best_over_levels(self, proposals: Proposals) -> Proposals:
-        """Keeps the best `fpn_post_nms_top_n`, of each image or of the batch; slots in use come first, sorted."""
+        """Keeps the best `fpn_post_nms_top_n`, of each image or of the batch; slots in use come first,
+        sorted.
+        """
         boxes, scores, valid = proposals
         num_images, slots = scores.shape
         key = torch.where(valid, scores, -1.0)

@@ -80,7 +80,11 @@ def build_roi_box_head(cfg: ConfigNode, in_channels: int) -> ROIBoxHead:
         feature_extractor=feature_extractor,
         predictor=ROI_BOX_PREDICTOR[cfg.MODEL.ROI_BOX_HEAD.PREDICTOR](cfg, feature_extractor.out_channels),
         post_processor=BoxPostProcessor(
-            heads.SCORE_THRESH, heads.NMS, heads.DETECTIONS_PER_IMG, box_coder, cfg.MODEL.CLS_AGNOSTIC_BBOX_REG
+            heads.SCORE_THRESH,
+            heads.NMS,
+            heads.DETECTIONS_PER_IMG,
+            box_coder,
+            cfg.MODEL.CLS_AGNOSTIC_BBOX_REG,
         ),
         matcher=Matcher(heads.FG_IOU_THRESHOLD, heads.BG_IOU_THRESHOLD),
         sampler=BalancedSampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION),

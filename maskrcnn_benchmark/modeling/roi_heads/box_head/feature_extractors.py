@@ -43,7 +43,9 @@ class FPN2MLPFeatureExtractor(nn.Module):
 
 
 class FPNXconv1fcFeatureExtractor(nn.Module):
-    """Several 3x3 convolutions and one fully connected layer (Wu and He, Group Normalization, section 4.2)."""
+    """Several 3x3 convolutions and one fully connected layer (Wu and He, Group Normalization, section
+    4.2).
+    """
 
     def __init__(
         self,
@@ -76,8 +78,8 @@ class FPNXconv1fcFeatureExtractor(nn.Module):
         """Region vectors [K, out_channels] of `rois` [K, 5]."""
         x = self.pooler(features, rois)
         convs = [layer for layer in self.xconvs if isinstance(layer, Conv2d)]
-        norms = [layer for layer in self.xconvs if isinstance(layer, nn.GroupNorm)] or [None] * len(convs)
-        for conv, norm in zip(convs, norms, strict=True):
+        norms: list[nn.Module | None] = [layer for layer in self.xconvs if isinstance(layer, nn.GroupNorm)]
+        for conv, norm in zip(convs, norms or [None] * len(convs), strict=True):
             x = fused_conv2d(x, conv, norm, relu=True)
         return F.relu(self.fc6(x.flatten(1)), inplace=True)
 

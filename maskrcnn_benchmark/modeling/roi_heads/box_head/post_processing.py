@@ -11,8 +11,9 @@ from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.structures.box_geometry import clip_boxes, gather_rows
 from maskrcnn_benchmark.structures.detections import Detections, Proposals
 
-# Where counting would make the host wait, this many candidates (a region as one class) an image are considered. A
-# trained model has some hundreds above the score threshold; beyond the cap only the lowest-scored are lost.
+# Where counting would make the host wait, this many candidates (a region as one class) an image are
+# considered. A trained model has some hundreds above the score threshold; beyond the cap only the
+# lowest-scored are lost.
 MAX_CANDIDATES = 4096
 
 
@@ -62,7 +63,9 @@ class BoxPostProcessor:
         )
 
     def _num_candidates(self, scores: Tensor) -> int:
-        """Candidates to consider: exactly those above the threshold where counting is free, else a fixed cap."""
+        """Candidates to consider: exactly those above the threshold where counting is free, else a fixed
+        cap.
+        """
         if scores.device.type != "cpu" or torch.compiler.is_compiling():
             return min(scores.shape[1], MAX_CANDIDATES)
         most = (scores > self.score_thresh).sum(dim=1).amax()

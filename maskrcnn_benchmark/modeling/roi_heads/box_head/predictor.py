@@ -12,7 +12,9 @@ class FPNPredictor(nn.Module):
     """Two linear layers."""
 
     def __init__(self, in_channels: int, num_classes: int, num_box_classes: int) -> None:
-        """`num_classes` counts the background; `num_box_classes` is the same, or 2 where boxes are class-agnostic."""
+        """`num_classes` counts the background; `num_box_classes` is the same, or 2 where boxes are
+        class-agnostic.
+        """
         super().__init__()
         self.cls_score = nn.Linear(in_channels, num_classes)
         self.bbox_pred = nn.Linear(in_channels, num_box_classes * 4)
@@ -22,7 +24,9 @@ class FPNPredictor(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits [K, C] and box deltas [K, 4 * C] (or [K, 8] class-agnostic) of region vectors [K, D]."""
+        """Class logits [K, C] and box deltas [K, 4 * C] (or [K, 8] class-agnostic) of region vectors [K,
+        D].
+        """
         return self.cls_score(x), self.bbox_pred(x)
 
 

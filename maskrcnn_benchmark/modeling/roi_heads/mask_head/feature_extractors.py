@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -28,21 +29,19 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         """`layers`: output channels of each convolution."""
         super().__init__()
         self.pooler = pooler
-        self.blocks: list[str] = []
+        self.num_convs = len(layers)
         for i, channels in enumerate(layers, start=1):
-            name = f"mask_fcn{i}"
-            self.add_module(name, _conv3x3(in_channels, channels, dilation, norm))
-            self.blocks.append(name)
+            self.add_module(f"mask_fcn{i}", _conv3x3(in_channels, channels, dilation, norm))
             in_channels = channels
         self.out_channels = in_channels
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Region maps [K, out_channels, h, w] of `rois` [K, 5]."""
         x = self.pooler(features, rois)
-        for name in self.blocks:
-            block = self.get_submodule(name)
-            conv, norm = (block, None) if isinstance(block, Conv2d) else block.children()
-            x = fused_conv2d(x, conv, norm, relu=True)
+        for i in range(1, self.num_convs + 1):
+            block = self.get_submodule(f"mask_fcn{i}")
+            conv, norm = block if isinstance(block, nn.Sequential) else (block, None)
+            x = fused_conv2d(x, cast(Conv2d, conv), norm, relu=True)
         return x
 
 

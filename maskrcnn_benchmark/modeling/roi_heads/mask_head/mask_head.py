@@ -39,7 +39,9 @@ class ROIMaskHead(nn.Module):
         is_positive = labels > 0
         slots = slots_to_compute(is_positive)
         with torch.no_grad():
-            instance = instance_index(sampled.matched_gt[:, :max_positives], is_positive, targets.labels.shape[1])
+            instance = instance_index(
+                sampled.matched_gt[:, :max_positives], is_positive, targets.labels.shape[1]
+            )
             instance = take_slots(instance.flatten(), slots)
             polygons, flat_boxes = targets.polygons, take_slots(boxes.flatten(0, 1), slots)
             mask_targets = rasterize_masks(polygons, instance, flat_boxes, self.resolution)
@@ -71,7 +73,9 @@ def rasterize_masks(polygons: PolygonBatch, instance: Tensor, boxes: Tensor, siz
 
 
 def mask_loss(logits: Tensor, mask_targets: Tensor, is_positive: Tensor) -> Tensor:
-    """Mean binary cross-entropy of `logits` [K, M, M] over the positive regions [K] (Mask R-CNN, section 3)."""
+    """Mean binary cross-entropy of `logits` [K, M, M] over the positive regions [K] (Mask R-CNN, section
+    3).
+    """
     loss = F.binary_cross_entropy_with_logits(logits.float(), mask_targets.float(), reduction="none")
     num_pixels = is_positive.sum().clamp(min=1) * logits.shape[-1] * logits.shape[-2]
     return (loss * is_positive.view(-1, 1, 1)).sum() / num_pixels

@@ -13,8 +13,8 @@ from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 class MaskRCNNC4Predictor(nn.Module):
     """A 2x2 transposed convolution of stride 2, a ReLU and a 1x1 convolution with one mask a class.
 
-    Both are matrix products at every position, and are computed as such: the four outputs of a position stay side by
-    side until the last step, where only logits are left to move.
+    Both are matrix products at every position, and are computed as such: the four outputs of a position stay
+    side by side until the last step, where only logits are left to move.
     """
 
     def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
@@ -35,7 +35,9 @@ class MaskRCNNC4Predictor(nn.Module):
         bias = self.conv5_mask.bias.repeat(4)  # type: ignore[union-attr]
         rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [K, h * w, D], a view of channels_last maps
         hidden = F.relu(F.linear(rows, weight.t(), bias), inplace=True)
-        hidden = hidden.view(num_rois, height * width * 4, self.conv5_mask.out_channels)  # [K, h * w * 2 * 2, E]
+        hidden = hidden.view(
+            num_rois, height * width * 4, self.conv5_mask.out_channels
+        )  # [K, h * w * 2 * 2, E]
         classes = self.mask_fcn_logits.weight.flatten(1)  # [C, E]
         if labels is None:
             logits = F.linear(hidden, classes, self.mask_fcn_logits.bias)
