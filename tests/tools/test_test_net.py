@@ -1,0 +1,110 @@
+"""tools/test_net.py as a user starts it: alone, under torchrun, and under the old launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine import inference_case as case
+
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "quick" / "mask_rcnn_V_39_FPN_gn_shapes.yaml"
+NUM_IMAGES = 5  # not divisible by two processes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images, and the weights of a detector that has learned nothing."""
+    folder = tmp_path_factory.mktemp("test_net")
+    case.write_dataset(folder, NUM_IMAGES)
+    torch.manual_seed(0)
+    model = build_detection_model(load_config(str(CONFIG), options(folder, "unused")))
+    torch.save({"model": model.state_dict()}, folder / "weights.pth")
+    return folder
+
+
+def options(folder: Path, run: str, test_batch: int = 1) -> list[str]:
+    chosen: dict[str, Any] = {
+        "DATASETS.TEST": f"('{folder}/annotations.json@{folder}',)",
+        "MODEL.ROI_BOX_HEAD.NUM_CLASSES": 3,
+        "MODEL.DEVICE": "cpu",
+        "DTYPE": "float32",
+        "INPUT.MIN_SIZE_TEST": 64,
+        "DATALOADER.NUM_WORKERS": 0,
+        "TEST.IMS_PER_BATCH": test_batch,
+        "OUTPUT_DIR": folder / run,
+    }
+    return [str(part) for pair in chosen.items() for part in pair]
+
+
+def run_test_net(launcher: list[str], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *launcher, str(ROOT / "tools" / "test_net.py"), "--config-file", str(CONFIG)]
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, timeout=300, check=False, env=environment
+    )
+
+
+def records(folder: Path, run: str, iou_type: str) -> list[dict[str, Any]]:
+    (path,) = (folder / run / "inference").glob(f"*/{iou_type}.json")
+    content: list[dict[str, Any]] = json.loads(path.read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> subprocess.CompletedProcess[str]:
+    expected = ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 0.99, 0.0001]]"]
+    weights = ["--ckpt", str(folder / "weights.pth")]
+    return run_test_net([], [*weights, *options(folder, "alone"), *expected])
+
+
+def test_one_process(folder: Path, alone: subprocess.CompletedProcess[str]) -> None:
+    assert "| V-39-FPN-GN | Mask R-CNN | annotations |" in alone.stdout.replace("  ", ""), alone.stderr
+    assert (folder / "alone" / "report.md").exists()
+    assert list((folder / "alone" / "inference").glob("*/detections.png"))
+    assert {record["image_id"] for record in records(folder, "alone", "bbox")} <= set(range(100, 105))
+    assert alone.returncode == 1, "the expected AP was missed"
+    assert "not the expected result: bbox AP" in alone.stdout
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["-m", "torch.distributed.run"],  # torchrun
+        ["-m", "torch.distributed.launch"],  # passes --local-rank
+    ],
+)
+def test_two_processes(folder: Path, alone: subprocess.CompletedProcess[str], launcher: list[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    run = launcher[-1].rpartition(".")[2]
+    processes = ["--nproc_per_node=2", f"--master_port={port}"]
+    arguments = [*options(folder, run, test_batch=2), "MODEL.WEIGHT", str(folder / "weights.pth")]
+    ended = run_test_net([*launcher, *processes], arguments)
+    assert ended.returncode == 0, ended.stderr
+    for iou_type in ("bbox", "segm"):
+        expected, found = records(folder, "alone", iou_type), records(folder, run, iou_type)
+        assert len(expected) > 0
+        assert found == expected, "each image once, in the data set's order, with the same answers"
+
+
+def test_no_weights(folder: Path) -> None:
+    ended = run_test_net([], options(folder, "none"))
+    assert ended.returncode == 1
+    assert (
+        ended.stderr.strip()
+        == "ValueError: no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth"
+    )
+    assert not (folder / "none").exists()
