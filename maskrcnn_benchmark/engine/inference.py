@@ -29,6 +29,7 @@ logger = logging.getLogger("maskrcnn_benchmark.inference")
 
 # Images whose masks wait to be encoded; more than a few batches would only pile up memory.
 MAX_WAITING = 64
+SECONDS_BETWEEN_LINES = 30.0
 MANY_CLASSES = 12  # more than these fill the screen when listed one below the other
 
 
@@ -98,8 +99,9 @@ def predict(
     dataset: Any = data_loader.dataset
     predictions: dict[int, ImagePredictions] = {}
     waiting: deque[tuple[int, Future[ImagePredictions]]] = deque()
+    last_line = time.perf_counter()
     with ThreadPoolExecutor(max_workers=1) as encoder, Progress(0, len(data_loader)) as progress:
-        for images, _, indices in data_loader:
+        for number, (images, _, indices) in enumerate(data_loader, start=1):
             answers = _on_host(model(images.to(device, non_blocking=True)))
             for index, answer in zip(indices, answers, strict=True):
                 waiting.append(
@@ -109,6 +111,9 @@ def predict(
                 index, encoded = waiting.popleft()
                 predictions[index] = encoded.result()
             progress.update()
+            if time.perf_counter() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.perf_counter()
+                logger.info("Inference: batch %d of %d", number, len(data_loader))
         predictions.update((index, encoded.result()) for index, encoded in waiting)
     return predictions
 
