@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,15 +12,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT is noted instead of ending the process; a second one ends
-    it.
+    """While entered, SIGTERM and SIGINT are noted instead of ending the process.
 
-    `received` is the number of the noted signal, 0 without one. Outside the main thread, where Python takes
-    no signals, this does nothing.
+    `received` is the number of the first one, 0 without any. Later ones change nothing, because a scheduler
+    and the launcher it also signals both reach a process; only a SIGINT that comes `patience` seconds after
+    the first signal, from somebody who does not want to wait, interrupts (KeyboardInterrupt).
+    Outside the main thread, where Python takes no signals, this does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 3.0) -> None:
+        self.patience = patience
         self.received = 0
+        self._received_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -31,16 +35,15 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._previous:
-            number, handler = self._previous.popitem()
-            signal.signal(number, handler)
+        now = time.monotonic()
+        if not self.received:
+            self.received, self._received_at = number, now
+        elif number == signal.SIGINT and now - self._received_at >= self.patience:
+            raise KeyboardInterrupt
 
 
 def leave_signals_to_parent(worker_id: int) -> None:

@@ -52,15 +52,24 @@ def test_signal_finishes_the_iteration_and_writes_a_checkpoint(tmp_path: Path, n
         assert torch.equal(resumed.state_dict()[name], tensor)
 
 
-def test_first_signal_is_noted_second_takes_the_usual_way() -> None:
+def test_first_signal_is_noted_and_a_launcher_may_repeat_it() -> None:
     with StopSignals() as signals:
         assert signals.received == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert signals.received == signal.SIGTERM
+
+
+def test_who_insists_is_obeyed() -> None:
+    with pytest.raises(KeyboardInterrupt), StopSignals(patience=0.05):
         os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.06)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
 
 
 def test_handlers_are_put_back() -> None:
