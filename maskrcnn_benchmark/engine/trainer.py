@@ -46,14 +46,14 @@ def do_train(
     optimizer: torch.optim.Optimizer,
     scheduler: WarmupMultiStepLR,
     checkpointer: Checkpointer,
-    device: torch.device,
+    device: torch.device | str,
     checkpoint_period: int,
     arguments: dict[str, Any],
-    options: TrainOptions,
+    options: TrainOptions | None = None,
     evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     writers: Sequence[MetricWriter] = (),
 ) -> TrainResult:
-    """Trains `model` up to iteration `options.max_iter`.
+    """Trains `model` up to iteration `options.max_iter`; without options, as far as the loader is long.
 
     Args:
         model: gives a dictionary of 0-dim losses for (images, targets); may be wrapped for distributed
@@ -72,6 +72,8 @@ def do_train(
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; its update was not applied.
     """
+    device = torch.device(device)
+    options = options or TrainOptions(max_iter=len(data_loader))  # type: ignore[arg-type]
     start = int(arguments.setdefault("iteration", 0))
     batches = iter(data_loader)
     scaler = torch.amp.GradScaler(device.type, enabled=options.dtype == torch.float16)

@@ -191,3 +191,22 @@ def test_models_without_gradient_exchange_need_no_context() -> None:
 
     with without_exchange(nn.Linear(1, 1)) as nothing:
         assert nothing is None
+
+
+def test_family_call_trains_as_far_as_the_loader_is_long(tmp_path: Path) -> None:
+    from engine.fake_run import FakeLoader
+
+    from maskrcnn_benchmark.config import load_config
+    from maskrcnn_benchmark.engine.trainer import do_train
+    from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
+    from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+
+    cfg, model = load_config(), FakeDetector()
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = DetectronCheckpointer(cfg, model, optimizer, scheduler, tmp_path)
+    batches = FakeLoader(0, 2)._batches()
+    three = [next(batches) for _ in range(3)]
+    do_train(model, three, optimizer, scheduler, checkpointer, "cpu", 2, {"iteration": 0})
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 3
+    assert (tmp_path / "model_0000002.pth").is_file()

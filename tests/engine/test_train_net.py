@@ -1,0 +1,195 @@
+"""tools/train_net.py as a user runs it, on a few embedded images; and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
+from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.utils.metric_writers import read_metrics
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tools" / "train_net.py"
+TINY = [
+    *("--config-file", str(ROOT / "configs" / "quick" / "mask_rcnn_V_39_FPN_gn_shapes.yaml")),
+    *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64", "MODEL.DEVICE", "cpu", "SEED", "3"),
+    *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.AUTO_SCALE", "False", "SOLVER.BASE_LR", "0.002"),
+    *("SOLVER.MAX_ITER", "4", "SOLVER.STEPS", "(3,)", "SOLVER.WARMUP_ITERS", "2", "SOLVER.LOG_PERIOD", "1"),
+    *("MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", "32", "TEST.IMS_PER_BATCH", "2"),
+]
+
+Runner = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("datasets")
+    draw_shapes(str(root / "shapes"), num_train=8, num_val=4, size=64)
+    return root
+
+
+@pytest.fixture
+def train_net(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
+    """The script's main in this process: `train_net("--resume", "KEY", "VALUE")` adds to the tiny run."""
+    script = load_script()
+    monkeypatch.setenv("MASKRCNN_BENCHMARK_DATASETS", str(datasets))
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", command(*arguments))
+        return int(script.main())
+
+    yield run
+    logger = logging.getLogger("maskrcnn_benchmark")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = True
+
+
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_net_script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line: flags first, then config keys."""
+    flags = [a for a in arguments if a.startswith("--")]
+    keys = [a for a in arguments if not a.startswith("--")]
+    return [str(SCRIPT), *TINY[:2], *flags, *TINY[2:], *keys]
+
+
+def test_resumed_run_equals_the_whole_one(train_net: Runner, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train_net("--skip-test", "OUTPUT_DIR", str(whole)) == 0
+    assert train_net("--skip-test", "OUTPUT_DIR", str(parts), "SOLVER.MAX_ITER", "2") == 0
+    assert train_net("--resume", "OUTPUT_DIR", str(parts), "DATALOADER.NUM_WORKERS", "0") == 0
+    first, second = (read_checkpoint(folder / "model_final.pth") for folder in (whole, parts))
+    assert first["iteration"] == second["iteration"] == 4
+    for name, tensor in first["model"].items():
+        assert torch.equal(tensor, second["model"][name]), name
+    for index, state in first["optimizer"]["state"].items():
+        assert torch.equal(state["momentum_buffer"], second["optimizer"]["state"][index]["momentum_buffer"])
+    assert torch.equal(first["random_states"][0]["torch"], second["random_states"][0]["torch"])
+    # what the whole run leaves behind, and the resumed one's report
+    for name in ("config.yml", "log.txt", "metrics.jsonl", "last_checkpoint", "model_final.pth"):
+        assert (parts / name).is_file(), name
+    assert list(parts.glob("events.out.tfevents.*"))
+    assert (parts / "inference" / "shapes_val" / "bbox.json").is_file()
+    assert "V-39-FPN" in (parts / "report.md").read_text()
+    log = (parts / "log.txt").read_text()
+    assert "Schedule: " in log
+    assert "Resumed from" in log
+    records = read_metrics(parts / "metrics.jsonl")
+    assert [r["iteration"] for r in records if r["kind"] == "train"] == [1, 2, 3, 4]
+    assert [r["iteration"] for r in records if r["kind"] == "evaluation"] == [4]
+    whole_losses = [r["loss"] for r in read_metrics(whole / "metrics.jsonl")]
+    assert [r["loss"] for r in records if r["kind"] == "train"] == whole_losses
+    # a finished run, resumed again, is tested again and trains nothing
+    assert train_net("--resume", "OUTPUT_DIR", str(parts), "DATALOADER.NUM_WORKERS", "0") == 0
+    with pytest.raises(SystemExit, match="continue it with --resume"):
+        train_net("OUTPUT_DIR", str(parts))
+    with pytest.raises(SystemExit, match=r"another config: INPUT\.MIN_SIZE_TRAIN \[64\] -> \[96\]"):
+        train_net("--resume", "OUTPUT_DIR", str(parts), "INPUT.MIN_SIZE_TRAIN", "(96,)")
+    # its weights, given as weights, start a new run at iteration 0
+    new = tmp_path / "new"
+    weights = ("MODEL.WEIGHT", str(parts / "model_final.pth"))
+    assert train_net("--skip-test", "OUTPUT_DIR", str(new), *weights, "SOLVER.MAX_ITER", "1") == 0
+    assert read_checkpoint(new / "model_final.pth")["iteration"] == 1
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("MODEL.WEIGHT", "/nowhere/w.pth"), "error: weights file '/nowhere/w.pth' does not exist"),
+        (("MODEL.ROI_BOX_HEAD.NUM_CLASSES", "9"), "set MODEL.ROI_BOX_HEAD.NUM_CLASSES 4"),
+        (("DATASETS.TRAIN", "('nope',)"), "nope"),
+        (("DATASETS.TRAIN", "('/no.json@/no',)"), "/no.json: the annotation file"),
+        (("DATASETS.TEST", "('nope',)"), "nope"),
+        (("MODEL.BACKBONE.CONV_BODY", "V-40-FPN"), "V-39-FPN"),
+        (("SOLVER.BASE_LRR", "1"), "nearest known: SOLVER.BASE_LR"),
+        (("SOLVER.IMS_PER_BATCH", "3", "SOLVER.ACCUMULATION_STEPS", "2"), "not divisible"),
+        (("--resume",), "error: --resume: nothing to resume in OUTPUT_DIR"),
+        (("OUTPUT_DIR", "/dev/null/run"), "OUTPUT_DIR '/dev/null/run' cannot be written"),
+    ],
+)
+def test_what_is_refused_before_the_first_iteration(
+    train_net: Runner, tmp_path: Path, keys: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train_net("OUTPUT_DIR", str(tmp_path), *keys)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("error: ")
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_gpu_asked_for_and_absent(train_net: Runner, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="asks for a GPU, but"):
+        train_net("OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cuda")
+
+
+def environment(datasets: Path) -> dict[str, str]:
+    return os.environ | {
+        "MASKRCNN_BENCHMARK_DATASETS": str(datasets),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    "launcher", ["torch.distributed.run", pytest.param("torch.distributed.launch", marks=pytest.mark.slow)]
+)
+def test_two_processes_by_either_launcher(datasets: Path, tmp_path: Path, launcher: str) -> None:
+    options = ["--nproc_per_node=2", "--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+    keys = command("OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2", "DATALOADER.NUM_WORKERS", "0")
+    done = subprocess.run(
+        [sys.executable, "-m", launcher, *options, *keys],
+        env=environment(datasets),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Processes: 2;" in (tmp_path / "log.txt").read_text()
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 2
+    results = json.loads((tmp_path / "inference" / "shapes_val" / "bbox.json").read_text())
+    assert isinstance(results, list)
+    assert (tmp_path / "report.md").is_file()
+
+
+def test_a_signal_to_the_whole_group_is_survived_by_the_workers(datasets: Path, tmp_path: Path) -> None:
+    keys = command("OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "500", "DATALOADER.NUM_WORKERS", "2")
+    process = subprocess.Popen(
+        [sys.executable, *keys], env=environment(datasets), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    metrics = tmp_path / "metrics.jsonl"
+    end = time.monotonic() + 120
+    while not (metrics.exists() and '"iteration": 2' in metrics.read_text()):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    name = (tmp_path / "last_checkpoint").read_text()
+    assert 2 <= read_checkpoint(tmp_path / name)["iteration"] < 500
