@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,14 +12,16 @@ SCORE_TOLERANCE = 1e-5
 
 
 def assert_same_boxes(
-    found: tuple[Tensor, Tensor, Tensor],
-    expected: tuple[Tensor, Tensor, Tensor],
+    found: Sequence[Tensor],
+    expected: Sequence[Tensor],
     box_tolerance: float = BOX_TOLERANCE,
     score_tolerance: float = SCORE_TOLERANCE,
 ) -> Tensor:
-    """Fails unless each expected (box [4], score, label) is found exactly once, and nothing else is.
+    """Fails unless each expected box is found exactly once, and nothing else is.
 
-    Returns the index of each expected entry among the found ones.
+    Both hold boxes [n, 4], scores [n] and labels [n].
+
+    Returns the index of each expected box among the found ones.
     """
     boxes, scores, labels = found
     assert len(boxes) == len(expected[0]), f"{len(boxes)} boxes found, {len(expected[0])} expected"
@@ -39,7 +43,7 @@ def assert_same_boxes(
     return torch.tensor(index, dtype=torch.int64)
 
 
-def assert_same_proposals(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> Tensor:
+def assert_same_proposals(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
     """The same for boxes with scores and no labels."""
     none, other = torch.zeros(len(found[0])), torch.zeros(len(expected[0]))
     return assert_same_boxes((*found, none), (*expected, other))

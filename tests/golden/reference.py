@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+
+Build = Callable[..., GeneralizedRCNN]  # of the fixture build_filled
 
 DATA = Path(__file__).parent / "data"
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -60,7 +64,7 @@ def read_state_dict(config: str) -> dict[str, Any]:
 
 
 def config_of(config: str, opts: tuple[Any, ...] = ()) -> ConfigNode:
-    """A reference config (with or without .yaml) on the CPU: from configs/, or else from its recorded options."""
+    """A reference config (with or without .yaml) on the CPU: from configs/, or from its recorded options."""
     config = config.removesuffix(".yaml")
     fixed = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHT", "", *opts]
     if config in PUBLISHED:

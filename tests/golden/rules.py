@@ -1,7 +1,7 @@
-"""The deterministic inputs of the reference data: numbers from integer arithmetic, weights, image, statistics.
+"""The deterministic inputs of the reference data: numbers, weights, image, statistics.
 
-Weights of millions of parameters and whole images need not be stored: both sides compute them from these rules
-(see data/README.md, which states them in words).
+Weights of millions of parameters and whole images need not be stored: both sides compute them from these
+rules (see data/README.md, which states them in words).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 PIXEL_MEAN = (102.9801, 115.9465, 122.7717)  # blue, green, red
 CELL_ANCHORS = "anchor_generator.cell_anchors"  # entries that keep what the model builds
 
-# factors that keep the activations of a randomly filled network in a sensible range: first text found in a key wins
+# factors that keep the activations of a randomly filled network sensible: the first text found in a key wins
 GAINS = (
     ("body.stem.conv1.", 1 / 64),
     ("body.stem.stem_1/conv.", 1 / 64),
@@ -94,13 +94,17 @@ def sample(values: Tensor) -> Tensor:
 
 
 def assert_matches_record(values: Tensor, record: dict[str, Any], name: str, tolerance: float = 1e-4) -> None:
-    """Fails unless `values` have the recorded shape, statistics and samples, to `tolerance` of their largest value."""
+    """Fails unless `values` have the recorded shape, statistics and samples.
+
+    They may differ by `tolerance` of their largest absolute value.
+    """
     assert list(values.shape) == record["shape"], name
     values = values.detach().float()
     limit = tolerance * record["absmax"]
     exact = values.double()
     found = {"mean": exact.mean(), "std": exact.std(correction=0), "absmax": exact.abs().max()}
     for statistic, value in found.items():
-        assert abs(value.item() - record[statistic]) <= limit, f"{name}: {statistic} {value.item()}, not {record[statistic]}"
+        wanted = record[statistic]
+        assert abs(value.item() - wanted) <= limit, f"{name}: {statistic} {value.item()}, not {wanted}"
     distance = (sample(values) - torch.tensor(record["sample"])).abs().max().item()
     assert distance <= limit, f"{name}: a sample is off by {distance:.3g}, allowed {limit:.3g}"

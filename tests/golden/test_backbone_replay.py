@@ -17,7 +17,7 @@ def maps_of(values: Tensor, feature: Tensor, per_anchor: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_maps(name):
+def test_maps(name: str) -> None:
     record = read_json("model/backbones.json")[name]
     cfg = config_of(record["config"])
     backbone = build_backbone(cfg)

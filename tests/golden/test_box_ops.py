@@ -1,5 +1,7 @@
 """Anchors, box coder, matcher, sampler and losses against the reference's results."""
 
+from typing import Any
+
 import pytest
 import torch
 from golden.reference import config_of, read_json
@@ -10,11 +12,13 @@ from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator, build_anchor_generator
 from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 
+Case = dict[str, Any]
+
 ANCHORS = read_json("ops/anchors.json")
 CODER = read_json("ops/box_coder.json")
 
 
-def test_anchors_of_the_published_pyramid():
+def test_anchors_of_the_published_pyramid() -> None:
     expected = ANCHORS["FPN"]
     generator = build_anchor_generator(config_of(expected["config"]))
     assert generator.strides == tuple(expected["strides"])
@@ -23,7 +27,7 @@ def test_anchors_of_the_published_pyramid():
 
 
 @pytest.mark.parametrize("case", [ANCHORS["C4"], *ANCHORS["misc"]], ids=["C4", "misc0", "misc1", "misc2"])
-def test_anchors_of_one_map(case):
+def test_anchors_of_one_map(case: Case) -> None:
     stride = case["strides"][0] if "strides" in case else case["stride"]
     expected = case["cell_anchors"][0] if "cell_anchors" in case else case["anchors"]
     generator = AnchorGenerator(case["sizes"], case["aspect_ratios"], [stride])
@@ -31,7 +35,7 @@ def test_anchors_of_one_map(case):
 
 
 @pytest.mark.parametrize("threshold", [0, 10, -1])
-def test_grid_anchors_and_visibility(threshold):
+def test_grid_anchors_and_visibility(threshold: int) -> None:
     case = ANCHORS[f"visibility_straddle_{threshold}"]
     generator = AnchorGenerator(case["sizes"], case["aspect_ratios"], case["strides"], threshold)
     levels = generator([tuple(hw) for hw in case["feature_hw"]])
@@ -47,7 +51,7 @@ def test_grid_anchors_and_visibility(threshold):
 
 
 @pytest.mark.parametrize("case", CODER["cases"], ids=lambda case: str(case["weights"]))
-def test_box_coder(case):
+def test_box_coder(case: Case) -> None:
     reference, proposals = torch.tensor(CODER["reference_boxes"]), torch.tensor(CODER["proposals"])
     coder = BoxCoder(tuple(case["weights"]))
     deltas = coder.encode(reference, proposals)
@@ -58,19 +62,20 @@ def test_box_coder(case):
     torch.testing.assert_close(clamped, torch.tensor(case["decode"]), rtol=1e-5, atol=1e-3)
 
 
-def test_box_coder_clip():
+def test_box_coder_clip() -> None:
     assert CODER["bbox_xform_clip"] == BBOX_XFORM_CLIP
 
 
 @pytest.mark.parametrize("case", read_json("ops/matcher.json")["cases"])
-def test_matcher(case):
+def test_matcher(case: Case) -> None:
     below, between = (read_json("ops/matcher.json")[key] for key in ("below", "between"))
-    assert (Matcher.BELOW_LOW_THRESHOLD, Matcher.BETWEEN_THRESHOLDS) == (below, between)
+    assert below == Matcher.BELOW_LOW_THRESHOLD
+    assert between == Matcher.BETWEEN_THRESHOLDS
     matcher = Matcher(case["high"], case["low"], case["allow_low_quality_matches"])
     assert matcher(torch.tensor(case["quality"])).tolist() == case["result"]
 
 
-def test_matcher_without_boxes_differs():
+def test_matcher_without_boxes_differs() -> None:
     """Differs on purpose: without ground truth the reference raises; here every prediction is background."""
     for (num_gt, num_predictions), error in read_json("ops/matcher.json")["empty_input_raises"]:
         assert error == "ValueError"
@@ -79,7 +84,7 @@ def test_matcher_without_boxes_differs():
 
 
 @pytest.mark.parametrize("case", read_json("ops/balanced_sampler.json"))
-def test_balanced_sampler(case):
+def test_balanced_sampler(case: Case) -> None:
     """As many positives and negatives are drawn, each once, and none that is ignored."""
     counts = (case["n_pos"], case["n_neg"], case["n_ignored"])
     labels = torch.repeat_interleave(torch.tensor([1, 0, -1]), torch.tensor(counts))
@@ -93,16 +98,18 @@ def test_balanced_sampler(case):
 
 
 @pytest.mark.parametrize("case", read_json("ops/losses.json")["smooth_l1"])
-def test_smooth_l1(case):
+def test_smooth_l1(case: Case) -> None:
     data = read_json("ops/losses.json")
-    loss = smooth_l1_loss(torch.tensor(data["input"]), torch.tensor(data["target"]), case["beta"], case["size_average"])
+    loss = smooth_l1_loss(
+        torch.tensor(data["input"]), torch.tensor(data["target"]), case["beta"], case["size_average"]
+    )
     assert loss.item() == pytest.approx(case["value"], rel=1e-6)
 
 
-def test_frozen_batch_norm():
+def test_frozen_batch_norm() -> None:
     case = read_json("ops/losses.json")["frozen_bn"]
     norm = FrozenBatchNorm2d(3)
-    norm.load_state_dict({key: torch.tensor(case[key]) for key in ("weight", "bias", "running_mean", "running_var")})
+    norm.load_state_dict({key: torch.tensor(case[key]) for key in norm.state_dict()})
     x = torch.tensor(case["x_per_channel"]).view(1, 3, 1, 1).expand(2, 3, 4, 5)
     expected = torch.tensor(case["y"]).view(1, 3, 1, 1).expand_as(x)
     torch.testing.assert_close(norm(x), expected, rtol=1e-6, atol=1e-6)

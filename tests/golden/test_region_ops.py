@@ -1,5 +1,7 @@
 """RoIAlign, the level rule, the pooler and mask pasting against the reference's results."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from pycocotools import mask as coco_mask
 
 from maskrcnn_benchmark.layers import ROIAlign, multilevel_roi_align, paste_masks_rle
 from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler
+
+Case = dict[str, Any]
 
 ROI_ALIGN = read_json("ops/roi_align.json")
 LEVELS = read_json("ops/level_mapper.json")
@@ -21,20 +25,24 @@ def to_rois(*boxes_per_image: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("case", ROI_ALIGN["cases"], ids=lambda case: case.get("key", "empty"))
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
-def test_roi_align(case, layout):
+@pytest.mark.parametrize(
+    "layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"]
+)
+def test_roi_align(case: Case, layout: torch.memory_format) -> None:
     arrays = read_arrays("ops/roi_align.npz")
     features = arrays["features"].contiguous(memory_format=layout)
     if "key" not in case:
         pooled = ROIAlign((7, 7), 0.25, 2)(features, torch.zeros(0, 5))
         assert list(pooled.shape) == case["out_shape"]
         return
-    pooled = ROIAlign(tuple(case["output_hw"]), case["spatial_scale"], case["sampling_ratio"])(features, arrays["rois"])
+    pooled = ROIAlign(tuple(case["output_hw"]), case["spatial_scale"], case["sampling_ratio"])(
+        features, arrays["rois"]
+    )
     torch.testing.assert_close(pooled, arrays[case["key"]], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", LEVELS["cases"], ids=lambda case: f"{case['k_min']}-{case['k_max']}")
-def test_level_of_a_box(case):
+def test_level_of_a_box(case: Case) -> None:
     """Each pyramid level holds its own number everywhere, so that what is pooled tells where from."""
     strides = [2**k for k in range(case["k_min"], case["k_max"] + 1)]
     maps = [torch.full((1, 1, 1024 // s, 1024 // s), float(i)) for i, s in enumerate(strides)]
@@ -44,7 +52,7 @@ def test_level_of_a_box(case):
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_pooler(channels_last):
+def test_pooler(channels_last: bool) -> None:
     arrays, case = read_arrays("ops/pooler.npz"), ROI_ALIGN["pooler"]
     pooler = Pooler(tuple(case["output_size"]), case["scales"], case["sampling_ratio"], channels_last)
     maps = [arrays[f"feat{i}"] for i in range(4)]
@@ -53,17 +61,23 @@ def test_pooler(channels_last):
     torch.testing.assert_close(pooled, arrays["out"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", [c for c in MASKER["cases"] if c["threshold"] >= 0], ids=lambda case: case["key"])
-def test_pasted_masks(case):
+@pytest.mark.parametrize(
+    "case", [c for c in MASKER["cases"] if c["threshold"] >= 0], ids=lambda case: case["key"]
+)
+def test_pasted_masks(case: Case) -> None:
     """The same pixels, but for those whose probability is the threshold to within float32.
 
-    The reference's soft pasting (threshold -1, probabilities times 255 cut to integers) has no counterpart here; it
-    tells how near the threshold a pixel may be.
+    The reference's soft pasting (threshold -1, probabilities times 255 cut to integers) has no counterpart
+    here; it tells how near the threshold a pixel may be.
     """
     arrays = read_arrays("ops/masker.npz")
     width, height = MASKER["image_size_wh"]
     rles = paste_masks_rle(
-        arrays["masks"], arrays["boxes"], (height, width), threshold=case["threshold"], padding=case["padding"]
+        arrays["masks"],
+        arrays["boxes"],
+        (height, width),
+        threshold=case["threshold"],
+        padding=case["padding"],
     )
     assert [rle["size"] for rle in rles] == [[height, width]] * len(rles)
     found = np.stack([coco_mask.decode(rle) for rle in rles])
@@ -76,7 +90,7 @@ def test_pasted_masks(case):
         assert (np.abs(soft - 255 * case["threshold"]) <= 1).all()
 
 
-def test_nothing_to_paste():
+def test_nothing_to_paste() -> None:
     width, height = MASKER["image_size_wh"]
     assert MASKER["empty_result_shape"][0] == 0
     assert paste_masks_rle(torch.zeros(0, 1, 28, 28), torch.zeros(0, 4), (height, width)) == []

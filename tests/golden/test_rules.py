@@ -6,7 +6,7 @@ from golden.reference import read_json
 from golden.rules import CELL_ANCHORS, assert_matches_record, image_pixels, network_input, uniform, weight
 
 
-def test_uniform_by_hand():
+def test_uniform_by_hand() -> None:
     """The same integer arithmetic, one number at a time with Python's integers."""
     import zlib
 
@@ -20,8 +20,10 @@ def test_uniform_by_hand():
     assert uniform("some.key", 50).tolist() == [one(i) for i in range(50)]
 
 
-@pytest.mark.parametrize("config", ["vovnet/e2e_mask_rcnn_V_39_FPN_2x.yaml", "e2e_mask_rcnn_R_50_FPN_2x.yaml"])
-def test_weight_fill(config):
+@pytest.mark.parametrize(
+    "config", ["vovnet/e2e_mask_rcnn_V_39_FPN_2x.yaml", "e2e_mask_rcnn_R_50_FPN_2x.yaml"]
+)
+def test_weight_fill(config: str) -> None:
     entries = read_json("model/weight_fill_check.json")[config]
     for key, shape, first, total in entries:
         if CELL_ANCHORS in key:
@@ -32,7 +34,7 @@ def test_weight_fill(config):
         assert abs(values.double().sum().item() - total) <= 1e-6 * values.double().abs().sum().item()
 
 
-def test_input_image():
+def test_input_image() -> None:
     check = read_json("model/input_image.json")
     pixels = image_pixels(check["height"], check["width"], check["which"])
     assert pixels[:, :4, :4].tolist() == check["u8_corner_3x4x4"]

@@ -1,8 +1,10 @@
 """Proposal selection and box post-processing on stored network outputs, against the reference's results.
 
-Differs on purpose: proposals and detections come by descending score here; there a training batch keeps the order of the
-levels and detections come class by class. Members, boxes and scores are the same.
+Differs on purpose: proposals and detections come by descending score here; there a training batch keeps the
+order of the levels and detections come class by class. Members, boxes and scores are the same.
 """
+
+from typing import Any
 
 import pytest
 import torch
@@ -21,31 +23,30 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.detections import Proposals
 from maskrcnn_benchmark.structures.targets import pad_targets
 
+Case = dict[str, Any]
+
 RPN = read_json("ops/rpn_postprocess.json")
 BOX = read_json("ops/box_postprocess.json")
 V39 = "vovnet/e2e_mask_rcnn_V_39_FPN_2x"
 
 
 def head_layout(arrays: dict[str, Tensor], num_levels: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Stored maps [N, A, H, W] and [N, 4A, H, W] as the RPN head gives them: [N, H * W * A] and [N, H * W * A, 4]."""
+    """Stored maps [N, A, H, W] and [N, 4A, H, W] as the RPN head gives them: [N, HWA] and [N, HWA, 4]."""
     logits = [arrays[f"objectness_{i}"].permute(0, 2, 3, 1).flatten(1) for i in range(num_levels)]
-    deltas = [
-        arrays[f"deltas_{i}"].unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3) for i in range(num_levels)
-    ]
-    return logits, deltas
+    split = [arrays[f"deltas_{i}"].unflatten(1, (-1, 4)) for i in range(num_levels)]  # [N, A, 4, H, W]
+    return logits, [maps.permute(0, 3, 4, 1, 2).flatten(1, 3) for maps in split]
 
 
 def pad(boxes_per_image: list[Tensor]) -> Proposals:
     """Proposals of images with different numbers of boxes, scores 1."""
-    slots = max(len(boxes) for boxes in boxes_per_image)
-    boxes, valid = torch.zeros(len(boxes_per_image), slots, 4), torch.zeros(len(boxes_per_image), slots, dtype=torch.bool)
-    for i, image_boxes in enumerate(boxes_per_image):
-        boxes[i, : len(image_boxes)], valid[i, : len(image_boxes)] = image_boxes, True
+    boxes = torch.nn.utils.rnn.pad_sequence(boxes_per_image, batch_first=True)
+    counts = torch.tensor([len(image_boxes) for image_boxes in boxes_per_image])
+    valid = torch.arange(boxes.shape[1]) < counts.unsqueeze(1)
     return Proposals(boxes, valid.float(), valid)
 
 
 @pytest.mark.parametrize("case", RPN["cases"], ids=lambda case: case["name"])
-def test_proposals_of_two_images(case):
+def test_proposals_of_two_images(case: Case) -> None:
     arrays = read_arrays("ops/rpn_postprocess.npz")
     anchors = AnchorGenerator(RPN["anchor_sizes"], RPN["aspect_ratios"], RPN["strides"])(
         [tuple(hw) for hw in RPN["feature_hw"]]
@@ -73,7 +74,7 @@ def test_proposals_of_two_images(case):
         assert_same_proposals((boxes[valid], scores[valid]), expected)
 
 
-def test_proposals_of_v39():
+def test_proposals_of_v39() -> None:
     """A thousand proposals from the complete outputs of an RPN head, in the same order."""
     arrays = read_arrays("model/stage_rpn_V39.npz")
     rpn = build_rpn(config_of(V39), in_channels=256)
@@ -88,7 +89,7 @@ def test_proposals_of_v39():
 
 
 @pytest.mark.parametrize("case", BOX["cases"], ids=lambda case: case["name"])
-def test_detections_of_two_images(case):
+def test_detections_of_two_images(case: Case) -> None:
     arrays = read_arrays("ops/box_postprocess.npz")
     proposals = pad([arrays["proposals_0"], arrays["proposals_1"]])
     counts = proposals.valid.sum(dim=1).tolist()
@@ -99,7 +100,11 @@ def test_detections_of_two_images(case):
         for values in (arrays["class_logits"], regression)
     )
     processor = BoxPostProcessor(
-        case["score_thresh"], case["nms"], case["detections_per_img"], BoxCoder((10.0, 10.0, 5.0, 5.0)), agnostic
+        case["score_thresh"],
+        case["nms"],
+        case["detections_per_img"],
+        BoxCoder((10.0, 10.0, 5.0, 5.0)),
+        agnostic,
     )
     image_hw = torch.tensor([[height, width] for width, height in BOX["sizes_wh"]])
     detections = processor(logits, deltas, proposals, image_hw)
@@ -111,8 +116,8 @@ def test_detections_of_two_images(case):
         assert_descending(found[1])
 
 
-def test_ties_at_the_limit_differ():
-    """Differs on purpose: there every detection as good as the last allowed one stays, here exactly the allowed number."""
+def test_ties_at_the_limit_differ() -> None:
+    """Differs on purpose: there everything as good as the last allowed one stays, here the allowed number."""
     assert BOX["ties"]["n_returned"] == 30
     x = 20.0 * torch.arange(30)
     boxes = torch.stack([x, torch.zeros(30), x + 9, torch.full((30,), 9.0)], dim=1)
@@ -124,7 +129,7 @@ def test_ties_at_the_limit_differ():
         assert detections.labels[detections.valid].unique().tolist() == BOX["ties"]["labels"]
 
 
-def test_detections_of_v39():
+def test_detections_of_v39() -> None:
     """A hundred detections from the complete outputs of a box head."""
     arrays = read_arrays("model/stage_box_V39.npz")
     logits, deltas = arrays["class_logits"], arrays["box_regression"].unflatten(1, (-1, 4))

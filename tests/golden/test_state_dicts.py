@@ -1,17 +1,22 @@
-"""Names, shapes, kinds and counts of every entry of every model, and the optimizer's groups, against the reference."""
+"""Names, shapes, kinds and counts of every entry of every model, and the optimizer's groups."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
 from golden.reference import MODELS, config_of, read_state_dict
+from torch import nn
 
+from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 
+ReferenceAndModel = tuple[dict[str, Any], ConfigNode, nn.Module]
+
 
 @pytest.fixture(scope="module", params=MODELS)
-def reference_and_model(request):
+def reference_and_model(request: pytest.FixtureRequest) -> ReferenceAndModel:
     """The record of a config, its options and its model (on the meta device: shapes without memory)."""
     cfg = config_of(request.param)
     with torch.device("meta"):
@@ -19,7 +24,7 @@ def reference_and_model(request):
     return read_state_dict(request.param), cfg, model
 
 
-def test_entries(reference_and_model):
+def test_entries(reference_and_model: ReferenceAndModel) -> None:
     """The same names in the same order, with the same shape and type."""
     record, _, model = reference_and_model
     found = [
@@ -29,7 +34,7 @@ def test_entries(reference_and_model):
     assert found == [[key, shape, dtype] for key, shape, dtype, _ in record["state_dict"]]
 
 
-def test_kinds(reference_and_model):
+def test_kinds(reference_and_model: ReferenceAndModel) -> None:
     """Which entries are trained (p), frozen (f) and buffers (b)."""
     record, _, model = reference_and_model
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -41,21 +46,21 @@ def test_kinds(reference_and_model):
     assert [key for key, kind in kinds.items() if kind == "f"] == record["frozen_params"]
 
 
-def test_counts(reference_and_model):
+def test_counts(reference_and_model: ReferenceAndModel) -> None:
     record, _, model = reference_and_model
     parameters = list(model.parameters())
     assert len(model.state_dict()) == record["n_state_dict"]
     assert len(parameters) == record["n_param_tensors"]
     assert sum(p.numel() for p in parameters) == record["params_total"]
     assert sum(p.numel() for p in parameters if p.requires_grad) == record["params_trainable"]
-    stored = sum(tensor.numel() for tensor in model.state_dict().values())  # the buffers that a checkpoint holds
+    stored = sum(tensor.numel() for tensor in model.state_dict().values())  # what a checkpoint holds
     assert stored == record["state_dict_elements"]
     assert stored - record["params_total"] == record["buffer_elements"]
     assert sum(p.numel() for p in model.backbone.parameters()) == record["backbone_params"]
     assert sum(p.numel() for p in model.backbone.body.parameters()) == record["backbone_body_params"]
 
 
-def test_no_entry_is_shared(reference_and_model):
+def test_no_entry_is_shared(reference_and_model: ReferenceAndModel) -> None:
     """None of these models holds one tensor under two names."""
     record, _, model = reference_and_model
     assert record["shared_keys"] == {}
@@ -63,10 +68,11 @@ def test_no_entry_is_shared(reference_and_model):
     assert len({id(tensor) for tensor in tensors}) == record["n_state_dict"]
 
 
-def test_optimizer_groups(reference_and_model):
+def test_optimizer_groups(reference_and_model: ReferenceAndModel) -> None:
     """The same rate and decay for as many tensors.
 
-    Differs on purpose: the reference has one parameter group a tensor, here tensors of equal rate and decay share one.
+    Differs on purpose: the reference has one parameter group a tensor; here those of equal rate and decay
+    share one.
     """
     record, cfg, model = reference_and_model
     expected = record["optimizer"]

@@ -1,14 +1,16 @@
-"""Training losses, labels, targets and gradients with weights and images of the rules, against the reference's.
+"""Training losses, labels, targets and gradients with weights and images of the rules.
 
 The samplers are told to take a million anchors and regions: they take every one, and nothing random is left.
 """
 
 import copy
+from typing import Any
 
 import pytest
 import torch
-from golden.reference import TRAININGS, read_arrays, read_json
+from golden.reference import TRAININGS, Build, read_arrays, read_json
 from golden.rules import network_input
+from torch import Tensor
 
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import instance_index, rasterize_masks
 from maskrcnn_benchmark.modeling.rpn.loss import assign_anchors
@@ -19,9 +21,10 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.structures.targets import pad_targets
 
 RECORD = read_json("model/train_losses.json")
+WITH_GRADIENTS = [name for name in TRAININGS if "rpn_loss_grads" in RECORD["cases"][name]]
 
 
-def boxlist(target):
+def boxlist(target: dict[str, Any]) -> BoxList:
     """The ground truth of one image."""
     instances, size = target["instances"], tuple(target["size_wh"])
     result = BoxList([instance["box"] for instance in instances], size)
@@ -31,9 +34,9 @@ def boxlist(target):
 
 
 class Run:
-    """One case: its record, the model in training mode, the batch, and features computed without gradients."""
+    """One case: its record, the model in training mode, the batch, and its features without gradients."""
 
-    def __init__(self, name, build_filled):
+    def __init__(self, name: str, build_filled: Build) -> None:
         self.case = RECORD["cases"][name]
         self.arrays = read_arrays(f"model/train_{name}.npz")
         self.model = build_filled(self.case["config"], (*RECORD["sampler_opts"], *self.case["opts"])).train()
@@ -45,15 +48,17 @@ class Run:
         with torch.no_grad():
             self.features = self.model.backbone(self.images.tensors)
         boxes = torch.tensor(RECORD["fixed_proposals"][: self.case["n_images"]])
-        self.fixed = Proposals(boxes, torch.ones(boxes.shape[:2]), torch.ones(boxes.shape[:2], dtype=torch.bool))
+        self.fixed = Proposals(
+            boxes, torch.ones(boxes.shape[:2]), torch.ones(boxes.shape[:2], dtype=torch.bool)
+        )
 
 
 @pytest.fixture(scope="module", params=TRAININGS)
-def run(request, build_filled):
+def run(request: pytest.FixtureRequest, build_filled: Build) -> Run:
     return Run(request.param, build_filled)
 
 
-def assert_losses(found, expected):
+def assert_losses(found: dict[str, Tensor], expected: dict[str, float]) -> None:
     assert set(found) == set(expected)
     for name, value in expected.items():
         assert found[name].dtype == torch.float32
@@ -61,7 +66,7 @@ def assert_losses(found, expected):
         assert found[name].item() == pytest.approx(value, rel=1e-4), name
 
 
-def test_losses(run):
+def test_losses(run: Run) -> None:
     """All losses from the model's front door."""
     assert list(run.images.tensors.shape) == run.case["padded_input_shape"]
     with torch.no_grad():
@@ -69,7 +74,7 @@ def test_losses(run):
     assert_losses(losses, run.case["losses"])
 
 
-def test_rpn_labels(run):
+def test_rpn_labels(run: Run) -> None:
     """Which anchors are positive, negative and ignored."""
     rpn = run.model.rpn
     anchors = torch.cat(rpn.anchor_generator([(f.shape[-2], f.shape[-1]) for f in run.features]))
@@ -82,7 +87,7 @@ def test_rpn_labels(run):
         assert (found == -1).sum() == expected["ignored"]
 
 
-def test_sampled_regions(run):
+def test_sampled_regions(run: Run) -> None:
     """How many proposals reach the heads, the ground-truth boxes among them, and how many are objects."""
     with torch.no_grad():
         proposals, _ = run.model.rpn(run.features, run.images.sizes, run.targets)
@@ -94,14 +99,14 @@ def test_sampled_regions(run):
         assert (labels == 0).sum() == expected["background"]
 
 
-def test_losses_of_fixed_proposals(run):
+def test_losses_of_fixed_proposals(run: Run) -> None:
     """The heads alone, on given boxes."""
     with torch.no_grad():
         losses = run.model.roi_heads.losses(run.features, run.fixed, run.targets)
     assert_losses(losses, run.case["fixed_proposals_losses"])
 
 
-def test_targets_of_fixed_proposals(run):
+def test_targets_of_fixed_proposals(run: Run) -> None:
     """Label, regression target and mask target of each given box."""
     with torch.no_grad():
         sampled, _ = run.model.roi_heads.box.losses(run.features, run.fixed, run.targets)
@@ -120,25 +125,26 @@ def test_targets_of_fixed_proposals(run):
             continue
         index = index_of(expected["fixed_mask_boxes"], sampled.boxes[i])
         assert sampled.labels[i][index].tolist() == expected["fixed_mask_labels"].tolist()
-        instance = instance_index(sampled.matched_gt, sampled.labels > 0, run.targets.labels.shape[1])[i][index]
+        num_gt = run.targets.labels.shape[1]
+        instance = instance_index(sampled.matched_gt, sampled.labels > 0, num_gt)[i][index]
         size = expected["fixed_mask_targets"].shape[-1]
         masks = rasterize_masks(run.targets.polygons, instance, expected["fixed_mask_boxes"], size)
         assert masks.tolist() == expected["fixed_mask_targets"].tolist()
 
 
-def index_of(wanted, boxes):
+def index_of(wanted: Tensor, boxes: Tensor) -> Tensor:
     """Where each wanted box stands among `boxes`; both hold each box once."""
     equal = (wanted.unsqueeze(1) == boxes).all(dim=2)
     assert (equal.sum(dim=1) == 1).all()
     return equal.int().argmax(dim=1)
 
 
-@pytest.mark.parametrize("run", [name for name in TRAININGS if "rpn_loss_grads" in RECORD["cases"][name]], indirect=True)
-def test_rpn_gradients(run):
+@pytest.mark.parametrize("run", WITH_GRADIENTS, indirect=True)
+def test_rpn_gradients(run: Run) -> None:
     """Gradient of the RPN's two losses: norm and first values of every parameter.
 
-    In float64, because a ReLU has no derivative at zero: in float32 a unit that happens to sit within rounding of zero
-    is on for one order of summation and off for another, which moves the gradient of the layers below by 1e-3.
+    In float64, because a ReLU has no derivative at zero: in float32 a unit that happens to be within rounding
+    of zero is on for one order of summation and off for another, which moves the gradients below by 1e-3.
     """
     expected = run.case["rpn_loss_grads"]
     model = copy.deepcopy(run.model).double()
