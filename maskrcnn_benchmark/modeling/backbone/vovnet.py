@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, concat_conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 
 NUM_STAGES = 4
@@ -61,7 +62,7 @@ class ConvNormReLU(nn.Sequential):
 class OSAModule(nn.Module):
     """One-shot aggregation: a chain of 3x3 convolutions; the input and every link are joined once, by a 1x1.
 
-    identity: add the module's input to its output. recompute_concat: see `layers.concat_conv2d`.
+    identity: add the module's input to its output. recompute_concat: see `concat_conv2d`.
     """
 
     def __init__(
