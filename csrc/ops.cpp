@@ -39,7 +39,7 @@ STABLE_TORCH_LIBRARY(maskrcnn_benchmark, m) {
       "int sampling_ratio, bool channels_last) -> Tensor");
   // grad [K,C,pooled_h,pooled_w]; shapes: (N,C,H,W) of every level, one after another
   m.def(
-      "roi_align_backward(Tensor grad, Tensor rois, int[] shapes, float[] scales, int pooled_h, "
+      "roi_align_backward(Tensor grad, Tensor rois, SymInt[] shapes, float[] scales, int pooled_h, "
       "int pooled_w, int sampling_ratio, bool channels_last) -> Tensor[]");
 
   // coords [T,2], polygon_starts [Q+1], instance_starts [G+1], instance [R], boxes [R,4]
