@@ -1,5 +1,7 @@
 """RoIAlign, the level rule, the pooler and mask pasting against the reference's results."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,14 +10,16 @@ import torch
 from golden.reference import read_arrays, read_json
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.layers import ROIAlign, multilevel_roi_align, paste_masks_rle
+from maskrcnn_benchmark.layers import ROIAlign, multilevel_roi_align, paste_masks_rle, rasterize_polygons
 from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 Case = dict[str, Any]
 
 ROI_ALIGN = read_json("ops/roi_align.json")
 LEVELS = read_json("ops/level_mapper.json")
 MASKER = read_json("ops/masker.json")
+POLYGONS = Path(__file__).parents[1] / "data" / "fixtures"  # shared with the tests of SegmentationMask
 
 
 def to_rois(*boxes_per_image: torch.Tensor) -> torch.Tensor:
@@ -59,6 +63,29 @@ def test_pooler(channels_last: bool) -> None:
     pooled = pooler(maps, to_rois(arrays["boxes0"], arrays["boxes1"]))
     assert len(arrays["levels"].unique()) > 1
     torch.testing.assert_close(pooled, arrays["out"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [14, 28])
+def test_mask_targets(side: int) -> None:
+    """Polygons rasterised within boxes, all in one call.
+
+    Two differences are meant: a box that begins outside the image is moved to its border there and taken as
+    it is here (so the moved box goes in); a call with a box of no width raises there, and does not here.
+    """
+    record = json.loads((POLYGONS / "polygon_masks.json").read_text(encoding="utf-8"))
+    cases = [(i, case) for i, case in enumerate(record["projections"]) if case["side"] == side]
+    masks = SegmentationMask(record["polygons"], tuple(record["image_size_wh"]))
+    boxes = torch.tensor([case["box"] for _, case in cases]).clamp(min=0)
+    instance = torch.tensor([case["polygon"] for _, case in cases])
+    starts = (masks.polygon_starts.int(), masks.instance_starts.int())
+    found = rasterize_polygons(masks.coords, *starts, instance, boxes, side)
+    with np.load(POLYGONS / "polygon_masks.npz") as arrays:
+        expected = np.stack([arrays[f"projection_{i}"] for i, _ in cases])
+    assert found.dtype == torch.uint8
+    assert found.numpy().tolist() == expected.tolist()
+    no_width = torch.tensor([[105.0, 75.0, 105.0, 75.2]])
+    one = rasterize_polygons(masks.coords, *starts, torch.tensor([4]), no_width, side)
+    assert one.shape == (1, side, side)
 
 
 @pytest.mark.parametrize(
