@@ -176,11 +176,31 @@ class BoxList:
                 chosen.add_field(name, self.get_field(name))
         return chosen
 
+    def __getstate__(self) -> dict[str, Any]:
+        # as arrays: a tensor costs an open file on the way out of a loader's worker, and a batch holds dozens
+        packed = {name: (isinstance(data, Tensor), _pack(data)) for name, data in self.extra_fields.items()}
+        return {"bbox": _pack(self.bbox), "size": self.size, "mode": self.mode, "fields": packed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.bbox = torch.as_tensor(state["bbox"])
+        self.size, self.mode = state["size"], state["mode"]
+        self.extra_fields = {
+            name: torch.as_tensor(data) if is_tensor else data
+            for name, (is_tensor, data) in state["fields"].items()
+        }
+
     def __repr__(self) -> str:
         return (
             f"BoxList(num_boxes={len(self)}, image_width={self.size[0]}, image_height={self.size[1]}, "
             f"mode={self.mode}, fields={self.fields()})"
         )
+
+
+def _pack(data: Any) -> Any:
+    """The data of a tensor on the CPU as an array where numpy has the type; anything else as it is."""
+    if not isinstance(data, Tensor) or data.device.type != "cpu" or data.dtype == torch.bfloat16:
+        return data
+    return data.detach().numpy()
 
 
 def _pick(data: Any, item: Any) -> Any:

@@ -1,6 +1,8 @@
 """BoxList and its operations against the family's numbers, torchvision and their own inverses."""
 
 import json
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +131,22 @@ def test_fields_of_plain_lists_follow_the_boxes() -> None:
     assert boxes[torch.tensor([False, True, False])].get_field("names") == ["b"]
     assert boxes[-1].get_field("names") == ["c"]
     assert [box.get_field("names") for box in boxes] == [["a"], ["b"], ["c"]]
+
+
+def test_pickles_keep_everything_and_need_no_shared_memory() -> None:
+    boxes = random_boxes(40, seed=2)
+    boxes.add_field("labels", torch.arange(40))
+    boxes.add_field("halves", torch.rand(40).bfloat16())
+    boxes.add_field("names", [str(k) for k in range(40)])
+    boxes.add_field("numbers", np.arange(40))
+    again = pickle.loads(pickle.dumps(boxes[3:5].convert("xywh")))
+    assert torch.equal(again.convert("xyxy").bbox, boxes.bbox[3:5])
+    assert (again.size, again.mode, again.get_field("names")) == (boxes.size, "xywh", ["3", "4"])
+    assert torch.equal(again.get_field("labels"), torch.tensor([3, 4]))
+    assert torch.equal(again.get_field("halves"), boxes.get_field("halves")[3:5])
+    assert isinstance(again.get_field("numbers"), np.ndarray)
+    plain = boxes.copy_with_fields("labels")
+    assert b"rebuild_tensor" not in bytes(ForkingPickler.dumps(plain))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
 
     images.sort(key=lambda image: int(image["id"]))
     position = {image["id"]: index for index, image in enumerate(images)}
-    crowds = sum(1 for record in records if record.get("iscrowd", 0))
+    crowds = [record for record in records if record.get("iscrowd", 0)]
     objects = [record for record in records if not record.get("iscrowd", 0)]
     # stable: the objects of an image stay in the file's order
     objects.sort(key=lambda record: position[record["image_id"]])
@@ -70,8 +70,11 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
         sizes[owner],
         [record["id"] for record in objects],
     )
-    counts.crowds = crowds
-    segments = _read_segments(objects, keep, sizes[owner], problems, counts) if masks else None
+    counts.crowds = len(crowds)
+    segments = None
+    if masks:
+        segments = _read_segments(objects, keep, sizes[owner], problems, counts)
+        _check_crowds(crowds, sizes[[position[record["image_id"]] for record in crowds]], problems)
     problems.raise_if_any()
     category_ids = tuple(category_names)
     label_of = {category_id: label for label, category_id in enumerate(category_ids, start=1)}
@@ -213,6 +216,14 @@ def _read_segments(
             "set MODEL.MASK_ON False to train on boxes alone, or add the masks",
         )
     return reader.finish()
+
+
+def _check_crowds(crowds: Sequence[Record], sizes: NDArray[np.int64], problems: Problems) -> None:
+    """Training leaves crowds out, but the evaluation reads their run lengths."""
+    reader = SegmentReader(problems)
+    for record, (width, height) in zip(crowds, sizes.tolist(), strict=True):
+        if isinstance(record.get("segmentation"), dict):
+            reader.check_run_length(record["id"], record["segmentation"], (width, height))
 
 
 def _is_int(value: object) -> bool:

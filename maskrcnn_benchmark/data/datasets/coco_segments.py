@@ -65,7 +65,7 @@ class SegmentReader:
         ``size`` is (width, height) of the image. What is wrong beyond that is noted as a problem.
         """
         if isinstance(segmentation, dict):
-            counts = self._check_run_length(annotation_id, segmentation, size)
+            counts = self.check_run_length(annotation_id, segmentation, size)
             self._run_lengths.append(counts)
             self._polygons_per_object.append(0)
             return True
@@ -110,8 +110,8 @@ class SegmentReader:
                 self.problems.add(where, f"polygon {index} holds something that is not a finite number", mend)
         return segmentation if self.problems.count == 0 else []
 
-    def _check_run_length(self, annotation_id: int, rle: dict[str, Any], size: tuple[int, int]) -> bytes:
-        """The compressed counts, or nothing where a problem was noted."""
+    def check_run_length(self, annotation_id: int, rle: dict[str, Any], size: tuple[int, int]) -> bytes:
+        """The compressed counts of a mask; nothing where it does not fit the image, which is noted."""
         where, mend = f"annotation {annotation_id}", "encode the mask at the size of its image"
         expected = [size[1], size[0]]
         if list(rle.get("size", [])) != expected:
