@@ -55,9 +55,16 @@ def result_table(rows: Sequence[ResultRow]) -> str:
         seconds = "-" if row.inference_time is None else f"{1000 * row.inference_time.median:.1f} ms"
         numbers = [_percent(row.results, iou_type, area) for iou_type in ("bbox", "segm") for area in _AREAS]
         cells.append(
-            [row.backbone, row.detector, short_name(row.dataset), _memory(row.training_memory), seconds, *numbers]
+            [
+                row.backbone,
+                row.detector,
+                short_name(row.dataset),
+                _memory(row.training_memory),
+                seconds,
+                *numbers,
+            ]
         )
-    return text_table(_HEADER, cells)
+    return text_table(_HEADER, cells, text_columns=3)
 
 
 def short_name(dataset_name: str) -> str:

@@ -63,17 +63,21 @@ def percent(value: float) -> str:
     return "-" if value < 0 else f"{100 * value:.1f}"
 
 
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that lines up as plain text too: first column to the left, others to the right."""
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
+    """A Markdown table that lines up as plain text too: `text_columns` columns to the left, others right."""
     # A bar inside a cell would end it; class names are the users' own.
     cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
-    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    left = [i < text_columns for i in range(len(header))]
+    rule = [
+        ":" + "-" * (width - 1) if text else "-" * (width - 1) + ":"
+        for width, text in zip(widths, left, strict=True)
+    ]
     lines = []
     for row in (cells[0], rule, *cells[1:]):
         padded = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, left, strict=True)
         ]
         lines.append("| " + " | ".join(padded) + " |")
     return "\n".join(lines)
