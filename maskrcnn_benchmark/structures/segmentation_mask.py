@@ -2,6 +2,7 @@
 
 Polygons follow COCO: continuous coordinates in which pixel (x, y) covers [x, x + 1) x [y, y + 1). Masks
 given as pixels or run lengths become polygons that rasterise to exactly those pixels (``mask_polygons``).
+Coordinates are float32 as in the family; rasterised in double, a few border pixels may fall otherwise.
 """
 
 from __future__ import annotations
