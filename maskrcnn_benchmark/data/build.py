@@ -52,9 +52,10 @@ def make_data_loader(
     datasets = [build_dataset(cfg, name, is_train) for name in names]
     if is_train:
         dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
-        return _make_loader(cfg, dataset, _train_batches(cfg, dataset, num_replicas, rank, start_iter))
+        return _make_loader(cfg, dataset, _make_train_batches(cfg, dataset, num_replicas, rank, start_iter))
     return [
-        _make_loader(cfg, dataset, _test_batches(cfg, dataset, num_replicas, rank)) for dataset in datasets
+        _make_loader(cfg, dataset, _make_test_batches(cfg, dataset, num_replicas, rank))
+        for dataset in datasets
     ]
 
 
@@ -85,7 +86,7 @@ def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> COCODataset:
     return dataset
 
 
-def _train_batches(
+def _make_train_batches(
     cfg: ConfigNode, dataset: COCODataset | ConcatDataset, num_replicas: int, rank: int, start_iter: int
 ) -> Sampler[list[Any]]:
     """Every process walks the same order and takes its share of every batch."""
@@ -98,13 +99,15 @@ def _train_batches(
         )
     seed = max(cfg.SEED, 0)
     batches = GroupedBatchSampler(
-        DistributedSampler(dataset, seed=seed), _groups(cfg, dataset), batch_size, join_uneven=True
+        DistributedSampler(dataset, seed=seed), _make_groups(cfg, dataset), batch_size, join_uneven=True
     )
     iterations = IterationBasedBatchSampler(batches, cfg.SOLVER.MAX_ITER, start_iter)
     return ShareBatchSampler(iterations, batch_size, seed, accumulation_steps, num_replicas, rank)
 
 
-def _test_batches(cfg: ConfigNode, dataset: COCODataset, num_replicas: int, rank: int) -> Sampler[list[Any]]:
+def _make_test_batches(
+    cfg: ConfigNode, dataset: COCODataset, num_replicas: int, rank: int
+) -> Sampler[list[Any]]:
     """This process's part of the images, each once."""
     batch_size = cfg.TEST.IMS_PER_BATCH
     if batch_size % num_replicas != 0:
@@ -113,10 +116,10 @@ def _test_batches(cfg: ConfigNode, dataset: COCODataset, num_replicas: int, rank
             f"multiple of {num_replicas}"
         )
     share = DistributedSampler(dataset, num_replicas, rank, shuffle=False, pad=False)
-    return GroupedBatchSampler(share, _groups(cfg, dataset), batch_size // num_replicas)
+    return GroupedBatchSampler(share, _make_groups(cfg, dataset), batch_size // num_replicas)
 
 
-def _groups(cfg: ConfigNode, dataset: COCODataset | ConcatDataset) -> torch.Tensor:
+def _make_groups(cfg: ConfigNode, dataset: COCODataset | ConcatDataset) -> torch.Tensor:
     """1 for images at least as high as wide, 0 for the others; all 0 without grouping."""
     upright = dataset.aspect_ratios() >= 1
     return upright.long() * int(cfg.DATALOADER.ASPECT_RATIO_GROUPING)

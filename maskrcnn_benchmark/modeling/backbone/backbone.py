@@ -67,7 +67,7 @@ def build_vovnet_fpn(cfg: CfgNode) -> Backbone:
             f"{cfg.MODEL.BACKBONE.CONV_BODY} gives {stage2_channels} channels; set it to that"
         )
     body = VoVNet(spec, make_norm_factory(cfg, vovnet.USE_GN), recompute_concat=vovnet.RECOMPUTE_CONCAT)
-    return _with_fpn(cfg, body, vovnet.BACKBONE_OUT_CHANNELS)
+    return _build_with_fpn(cfg, body, vovnet.BACKBONE_OUT_CHANNELS)
 
 
 @BACKBONES.register(*(f"{name}-FPN" for name in RESNET_BLOCKS))
@@ -86,7 +86,7 @@ def build_resnet_fpn(cfg: CfgNode) -> Backbone:
         width_per_group=resnets.WIDTH_PER_GROUP,
         stride_in_1x1=resnets.STRIDE_IN_1X1,
     )
-    return _with_fpn(cfg, body, resnets.BACKBONE_OUT_CHANNELS)
+    return _build_with_fpn(cfg, body, resnets.BACKBONE_OUT_CHANNELS)
 
 
 def _uses_group_norm(key: str, value: str, part: str) -> bool:
@@ -97,7 +97,7 @@ def _uses_group_norm(key: str, value: str, part: str) -> bool:
     return known[value]
 
 
-def _with_fpn(cfg: CfgNode, body: VoVNet | ResNet, out_channels: int) -> Backbone:
+def _build_with_fpn(cfg: CfgNode, body: VoVNet | ResNet, out_channels: int) -> Backbone:
     """Body and pyramid, with the stages below MODEL.BACKBONE.FREEZE_CONV_BODY_AT frozen."""
     _freeze(body, cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
     norm = make_norm_factory(cfg, True) if cfg.MODEL.FPN.USE_GN else None
