@@ -82,8 +82,16 @@ def mask_loss(logits: Tensor, mask_targets: Tensor, is_positive: Tensor) -> Tens
 
 
 def build_roi_mask_head(cfg: ConfigNode, in_channels: int) -> ROIMaskHead:
-    """The mask head of MODEL.ROI_MASK_HEAD over features of `in_channels`."""
+    """The mask head of MODEL.ROI_MASK_HEAD over features of `in_channels`.
+
+    Raises ValueError for a mask head that shares the box head's extractor, which FPN heads cannot.
+    """
     head = cfg.MODEL.ROI_MASK_HEAD
+    if head.SHARE_BOX_FEATURE_EXTRACTOR:
+        raise ValueError(
+            "MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True is not implemented; set it to False, "
+            "as the FPN configs have it"
+        )
     feature_extractor = ROI_MASK_FEATURE_EXTRACTORS[head.FEATURE_EXTRACTOR](cfg, in_channels)
     predictor = ROI_MASK_PREDICTOR[head.PREDICTOR](cfg, feature_extractor.out_channels)
     return ROIMaskHead(feature_extractor, predictor, head.RESOLUTION)
