@@ -26,6 +26,9 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils.device import memory_in_use, reset_peak_memory, resolve_device
 
 VARIANTS = {"rebuilt": True, "stored": False}
@@ -43,13 +46,10 @@ class BackboneLoss(nn.Module):
         return {"loss": torch.stack([level.float().square().mean() for level in self.backbone(images)]).sum()}
 
 
-def draw_targets(images: Tensor, with_masks: bool) -> list[object]:
+def draw_targets(images: Tensor, with_masks: bool) -> list[BoxList]:
     """Per image a grid of boxes of classes 1..8, with rectangles as masks."""
-    from maskrcnn_benchmark.structures.bounding_box import BoxList
-    from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
-
     height, width = images.shape[-2:]
-    targets: list[object] = []
+    targets: list[BoxList] = []
     for _ in images:
         left = torch.arange(OBJECTS_PER_IMAGE) * width / OBJECTS_PER_IMAGE
         top = torch.arange(OBJECTS_PER_IMAGE) % 3 * height / 4
@@ -74,8 +74,6 @@ def measure(args: argparse.Namespace, recompute: bool) -> dict[str, float]:
         model: nn.Module = BackboneLoss(build_backbone(cfg))
         inputs: tuple[object, ...] = (images,)
     else:
-        from maskrcnn_benchmark.modeling.detector import build_detection_model
-
         model = build_detection_model(cfg)
         inputs = (images, draw_targets(images, cfg.MODEL.MASK_ON))
     model.to(device).train()
