@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -47,10 +48,19 @@ class StopSignals:
 
 
 def leave_signals_to_parent(worker_id: int) -> None:
-    """A `worker_init_fn` for data loaders: the worker ignores SIGTERM and SIGINT.
+    """A `worker_init_fn` of data loaders: the worker ignores SIGINT, and SIGTERM but from its parent.
 
-    A scheduler signals the whole group of processes. The training process finishes its iteration and then
-    ends its workers; were they to die first, the iteration would fail for want of data.
+    A scheduler signals the whole group of processes. The training process finishes its iteration and then ends
+    its workers; were they to die first, the iteration would fail for want of data.
     """
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where workers die of a SIGTERM to the group
+        # Only who waits for a signal learns its sender. Threads that start later inherit the mask.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_parent_asks, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_parent_asks(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from engine import fake_run
 
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
-from maskrcnn_benchmark.utils.stop_signals import StopSignals
+from maskrcnn_benchmark.utils.stop_signals import StopSignals, leave_signals_to_parent
 
 
 def start(**arguments: object) -> subprocess.Popen[bytes]:
@@ -77,3 +79,25 @@ def test_handlers_are_put_back() -> None:
     with StopSignals():
         assert signal.getsignal(signal.SIGTERM) is not before[0]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def obedient_worker(ready: Any) -> None:
+    leave_signals_to_parent(0)
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_worker_obeys_its_parent_alone(method: str) -> None:
+    context = multiprocessing.get_context(method)
+    ready = context.Event()
+    worker = context.Process(target=obedient_worker, args=(ready,), daemon=True)
+    worker.start()
+    assert ready.wait(60)
+    for name in ("TERM", "INT"):
+        subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
+    worker.join(0.5)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
