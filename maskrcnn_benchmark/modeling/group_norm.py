@@ -7,9 +7,9 @@ from maskrcnn_benchmark.layers.norm import NormFactory, group_norm_factory
 
 
 def build_group_norm(cfg: ConfigNode) -> NormFactory:
-    """A factory of GroupNorm layers; MODEL.GROUP_NORM.DIM_PER_GP, where positive, takes the place of
-    NUM_GROUPS.
+    """A factory of GroupNorm layers.
+
+    Raises ValueError unless exactly one of NUM_GROUPS and DIM_PER_GP is positive.
     """
     norm = cfg.MODEL.GROUP_NORM
-    num_groups = -1 if norm.DIM_PER_GP > 0 else norm.NUM_GROUPS
-    return group_norm_factory(num_groups, norm.EPSILON, norm.DIM_PER_GP)
+    return group_norm_factory(norm.NUM_GROUPS, norm.EPSILON, norm.DIM_PER_GP)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
-from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, NormFactory, group_norm_factory
+from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, NormFactory
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_BLOCKS, ResNet
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNET_SPECS, VoVNet
+from maskrcnn_benchmark.modeling.group_norm import build_group_norm
 from maskrcnn_benchmark.modeling.registry import BACKBONES
 
 
@@ -52,8 +53,7 @@ def make_norm_factory(cfg: CfgNode, use_group_norm: bool) -> NormFactory:
     """Group norm as MODEL.GROUP_NORM has it, or frozen batch norm."""
     if not use_group_norm:
         return FrozenBatchNorm2d
-    group = cfg.MODEL.GROUP_NORM
-    return group_norm_factory(group.NUM_GROUPS, group.EPSILON, group.DIM_PER_GP)
+    return build_group_norm(cfg)
 
 
 @BACKBONES.register(*(f"{name}-FPN" for name in VOVNET_SPECS))
