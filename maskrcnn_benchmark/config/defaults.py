@@ -41,7 +41,7 @@ _C.MODEL.GROUP_NORM.EPSILON = 1e-5
 _C.MODEL.VOVNET = CN()
 _C.MODEL.VOVNET.PRETRAINED = ""  # (family, unused there as well) only "" is accepted
 _C.MODEL.VOVNET.USE_GN = False  # GroupNorm instead of frozen batch norm
-_C.MODEL.VOVNET.OUT_CHANNELS = 256  # (family, unused there as well) only 256 is accepted
+_C.MODEL.VOVNET.OUT_CHANNELS = 256  # channels of the first OSA stage; must be those of the body
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256  # channels of every FPN level
 _C.MODEL.VOVNET.RECOMPUTE_CONCAT = (
     True  # (new) rebuild each OSA concatenation in backward: a third less memory

@@ -9,7 +9,6 @@ ALLOWED: dict[str, tuple[object, ...]] = {
     "PATHS_CATALOG": ("",),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.VOVNET.PRETRAINED": ("",),
-    "MODEL.VOVNET.OUT_CHANNELS": (256,),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "DATALOADER.START_METHOD": ("fork", "spawn", "forkserver"),
 }
