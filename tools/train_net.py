@@ -31,7 +31,7 @@ from maskrcnn_benchmark.engine.full_test import (
     make_evaluation_options,
     run_test,
 )
-from maskrcnn_benchmark.engine.replay import replay
+from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
 from maskrcnn_benchmark.engine.report import ResultRow
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
@@ -182,7 +182,11 @@ def main() -> int:
         run = prepare(cfg, args, device)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
-    status = train(cfg, run, device)
+    try:
+        status = train(cfg, run, device)
+    except NonFiniteLossError as error:
+        logger.error("%s", error)
+        status = 1
     comm.destroy_process_group()
     return status
 

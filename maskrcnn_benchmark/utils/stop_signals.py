@@ -50,8 +50,8 @@ class StopSignals:
 def leave_signals_to_parent(worker_id: int) -> None:
     """A `worker_init_fn` of data loaders: the worker ignores SIGINT, and SIGTERM but from its parent.
 
-    A scheduler signals the whole group of processes. The training process finishes its iteration and then ends
-    its workers; were they to die first, the iteration would fail for want of data.
+    A scheduler signals the whole group of processes. The training process finishes its iteration and then
+    ends its workers; were they to die first, the iteration would fail for want of data.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS, where workers die of a SIGTERM to the group

@@ -142,6 +142,24 @@ def test_what_is_refused_before_the_first_iteration(
     assert not list(tmp_path.glob("*.pth"))
 
 
+def test_a_run_that_diverges_ends_with_an_explanation(datasets: Path, tmp_path: Path) -> None:
+    """In a process of its own, because loader workers must not keep it from ending."""
+    keys = ("SOLVER.BASE_LR", "1e12", "SOLVER.CLIP_GRAD_NORM", "0.0", "DATALOADER.NUM_WORKERS", "1")
+    done = subprocess.run(
+        [sys.executable, *command("--skip-test", "OUTPUT_DIR", str(tmp_path), *keys)],
+        env=environment(datasets),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr[-3000:]
+    log = (tmp_path / "log.txt").read_text()
+    assert "ERROR: non-finite loss in iteration" in log
+    assert f"--config-file {tmp_path / 'config.yml'} --replay {tmp_path / 'nonfinite_'}" in log
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_gpu_asked_for_and_absent(train_net: Runner, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="asks for a GPU, but"):
