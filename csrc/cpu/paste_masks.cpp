@@ -94,6 +94,24 @@ std::vector<Sample> resize_samples(int64_t from, int64_t to, int64_t first, int6
   return samples;
 }
 
+// The outputs [begin, end) that read the same two inputs.
+struct Segment {
+  int64_t begin;
+  int64_t end;
+  int64_t low;
+};
+
+std::vector<Segment> segments_of(const std::vector<Sample>& samples) {
+  std::vector<Segment> segments;
+  for (int64_t i = 0; i < static_cast<int64_t>(samples.size()); ++i) {
+    if (segments.empty() || segments.back().low != samples[i].low) {
+      segments.push_back({i, i, samples[i].low});
+    }
+    segments.back().end = i + 1;
+  }
+  return segments;
+}
+
 struct IntBox {
   int64_t x1, y1, x2, y2;
 };
@@ -143,11 +161,12 @@ class Paster {
     const int64_t frame_h = frame.y2 - frame.y1 + 1, frame_w = frame.x2 - frame.x1 + 1;
     const auto columns = resize_samples(side_, frame_w, left - frame.x1, right - frame.x1);
     const auto rows = resize_samples(side_, frame_h, top - frame.y1, bottom - frame.y1);
+    const auto segments = segments_of(rows);
     // A mask over the full height goes on from one column's bottom to the next one's top.
     const bool full_height = top == 0 && bottom == options_.height;
     for (int64_t x = left; x < right; ++x) {
       resize_column(columns[x - left]);
-      write_column(rows, x * options_.height + top, rle);
+      write_column(rows, segments, x * options_.height + top, rle);
       if (!full_height || x + 1 == right) {
         rle.change_to(x * options_.height + bottom, false);
       }
@@ -163,24 +182,21 @@ class Paster {
     }
   }
 
-  // `position`: place of the first row in the image. Rows between the same two inputs come together: where
-  // both inputs are clearly on one side of the threshold, so is every row.
-  void write_column(const std::vector<Sample>& rows, int64_t position, RleWriter& rle) const {
-    const int64_t count = static_cast<int64_t>(rows.size());
-    for (int64_t y = 0, end; y < count; y = end) {
-      const int64_t low = rows[y].low;
-      for (end = y + 1; end < count && rows[end].low == low; ++end) {
-      }
-      const float a = column_[low], b = column_[std::min(low + 1, side_ - 1)];
+  // `position`: place of the first row in the image. Where both inputs of a segment are clearly on one side
+  // of the threshold, so are all of its rows.
+  void write_column(const std::vector<Sample>& rows, const std::vector<Segment>& segments, int64_t position,
+                    RleWriter& rle) const {
+    for (const Segment& segment : segments) {
+      const float a = column_[segment.low], b = column_[std::min(segment.low + 1, side_ - 1)];
       const float slack = 1e-6f * (std::abs(a) + std::abs(b));  // rounding; NaN takes the last branch
       if (std::min(a, b) > options_.threshold + slack) {
-        rle.change_to(position + y, true);
+        rle.change_to(position + segment.begin, true);
       } else if (std::max(a, b) < options_.threshold - slack) {
-        rle.change_to(position + y, false);
+        rle.change_to(position + segment.begin, false);
       } else {
-        for (int64_t i = y; i < end; ++i) {
-          const float weight = rows[i].weight_high;
-          rle.change_to(position + i, (1.0f - weight) * a + weight * b > options_.threshold);
+        for (int64_t y = segment.begin; y < segment.end; ++y) {
+          const float weight = rows[y].weight_high;
+          rle.change_to(position + y, (1.0f - weight) * a + weight * b > options_.threshold);
         }
       }
     }
