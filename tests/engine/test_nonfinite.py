@@ -45,7 +45,8 @@ def test_file_replays_the_batch_with_the_weights_before_it(tmp_path: Path) -> No
     assert indices == (16, 17, 18, 19)
     assert images.tensors.dtype == torch.uint8
     assert len(targets[1].get_field("masks")) == 3
-    with pytest.raises(RuntimeError, match="returned nan"):  # anomaly detection names the operation
+    # anomaly detection names the operation, and warns with the line it came from
+    with pytest.raises(RuntimeError, match="returned nan"), pytest.warns(UserWarning, match="Error detected"):
         replay(FakeDetector(), path, CPU, torch.float32)
     # the same random numbers: without the broken box the replay gives the other loss to the last bit
     saved["batches"][0]["targets"][1]["fields"]["labels"].fill_(1)
