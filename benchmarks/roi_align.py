@@ -1,11 +1,11 @@
-"""Time of roi_align over a pyramid beside torchvision's MultiScaleRoIAlign, on the same maps and boxes in one run.
+"""Time of roi_align over a pyramid beside torchvision's MultiScaleRoIAlign, same maps and boxes, in one run.
 
     python benchmarks/roi_align.py [--device cuda] [--output benchmarks/results/roi_align_cpu]
 
-A pyramid of 256 channels for one 800 x 1216 image, strides 4 to 32, sampling ratio 2. Both get the maps in the
-layout that a row names; ours returns that layout too, torchvision's is always contiguous. torchvision chooses the
-level by (x2 - x1)(y2 - y1), we by pixel counts, so a few boxes at a border are pooled from neighbouring levels;
-the others are checked to agree.
+A pyramid of 256 channels for one 800 x 1216 image, strides 4 to 32, sampling ratio 2. Both get the maps in
+the layout that a row names; ours returns that layout too, torchvision's is always contiguous. torchvision
+chooses the level by (x2 - x1)(y2 - y1), we by pixel counts, so a few boxes at a border are pooled from
+neighbouring levels; the others are checked to agree.
 """
 
 from __future__ import annotations

@@ -32,16 +32,16 @@ def rasterize_polygons(
 ) -> Tensor:
     """Mask targets: the polygons of an instance, cropped to a box, scaled and rasterised as COCO does.
 
-    Equal, pixel by pixel, to pycocotools' frPyObjects of ``(xy - box origin) * (size / box size)`` in float32
-    and the union of the polygons. The box's size is x2 - x1, as in the family (not the pixel count); where it
-    is not positive it counts as 1, where the family divides by zero. The box is not clipped: the family moves a
-    negative corner to 0 first. A polygon of fewer than three vertices is empty. On a GPU nothing synchronises;
-    offsets are checked on the CPU only, and must ascend.
+    Equal, pixel by pixel, to pycocotools' frPyObjects of ``(xy - box origin) * (size / box size)`` in
+    float32 and the union of the polygons. The box's size is x2 - x1, as in the family (not the pixel count);
+    where it is not positive it counts as 1, where the family divides by zero. The box is not clipped: the
+    family moves a negative corner to 0 first. A polygon of fewer than three vertices is empty. On a GPU
+    nothing synchronises; offsets are checked on the CPU only, and must ascend.
 
     Args:
         coords: float32 [T, 2] vertices x, y in image pixels.
-        polygon_starts: integer [Q + 1], where in coords the vertices of a polygon start, and where the last end.
-        instance_starts: integer [G + 1], the same for the polygons of an instance.
+        polygon_starts: integer [Q + 1], where the vertices of each polygon start, and where the last end.
+        instance_starts: integer [G + 1], the same for the polygons of each instance.
         instance: integer [R], the instance of each region; outside 0 .. G-1 (-1): an empty mask.
         boxes: [R, 4] x1, y1, x2, y2.
         size: M, side of the masks, at most 256.
@@ -65,10 +65,10 @@ def paste_masks_rle(
     """Pastes masks into an image and encodes them, without ever making an image-sized mask.
 
     The family's rule: a border of `padding` zeros, the box grown by (M + 2 padding) / M about its middle and
-    cut to integers, bilinear resizing (align_corners False) to its size counted in pixels, x2 - x1 + 1. A mask
-    whose box is not finite, or outside the image, is empty. Pixels whose value is the threshold to within
-    float32 rounding (1e-6) may differ from torch's interpolate, whose own rounding depends on the size and the
-    processor.
+    cut to integers, bilinear resizing (align_corners False) to its size counted in pixels, x2 - x1 + 1. A
+    mask whose box is not finite, or outside the image, is empty. Pixels whose value is the threshold to
+    within float32 rounding (1e-6) may differ from torch's interpolate, whose own rounding depends on the
+    size and the processor.
 
     Args:
         masks: [K, M, M] or [K, 1, M, M] probabilities; moved to the CPU.

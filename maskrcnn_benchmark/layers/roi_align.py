@@ -4,15 +4,16 @@ Mask R-CNN (He et al. 2017), section 3; levels by Feature Pyramid Networks (Lin 
 Rules, the same on every device and in the fallback:
 
 * Legacy boxes: no half-pixel shift (torchvision's aligned=False), a roi is at least one feature pixel wide.
-* A bin is the mean of ``sampling_ratio`` squared bilinear samples; 0 takes ceil(roi size / bins) along an axis.
-* Level ``floor(4 + log2(sqrt(area) / 224 + 1e-6))``, where the area counts pixels, clamped to the levels given.
-  Each level is half the one before. One level: no rule.
-* A roi gives zeros, and no gradient, where its batch index is negative (an unused slot) or not below N, where a
-  coordinate is NaN or infinite, and where, with several levels, it has a negative area.
-* float16 and bfloat16 features are summed in float32 and rounded once; rois are float32 (float64 beside float64
-  features). Autocast changes nothing: features keep their type, rois are never rounded.
-* The backward pass on the CPU adds in a fixed order, for any number of threads. On a GPU it adds atomically, in
-  no fixed order; under torch.use_deterministic_algorithms it takes the CPU's path (and synchronises).
+* A bin is the mean of ``sampling_ratio`` squared bilinear samples; 0 takes ceil(roi size / bins) along an
+  axis.
+* Level ``floor(4 + log2(sqrt(area) / 224 + 1e-6))``, where the area counts pixels, clamped to the levels
+  given. Each level is half the one before. One level: no rule.
+* A roi gives zeros, and no gradient, where its batch index is negative (an unused slot) or not below N,
+  where a coordinate is NaN or infinite, and where, with several levels, it has a negative area.
+* float16 and bfloat16 features are summed in float32 and rounded once; rois are float32 (float64 beside
+  float64 features). Autocast changes nothing: features keep their type, rois are never rounded.
+* The backward pass on the CPU adds in a fixed order, for any number of threads. On a GPU it adds atomically,
+  in no fixed order; under torch.use_deterministic_algorithms it takes the CPU's path (and synchronises).
 * rois get no gradient.
 """
 
