@@ -25,12 +25,19 @@ from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detectio
 
 HEIGHT, WIDTH, NUM_CLASSES = 800, 1216, 91
 CONFIG = "configs/e2e_mask_rcnn_R_50_FPN_1x.yaml"
-OPTIONS = ["MODEL.RESNETS.STRIDE_IN_1X1", "False", "MODEL.ROI_BOX_HEAD.NUM_CLASSES", str(NUM_CLASSES)]
+# torchvision's body, classes and pixel statistics (its are red, green, blue in 0..1)
+OPTIONS = [
+    *("MODEL.RESNETS.STRIDE_IN_1X1", "False"),
+    *("MODEL.ROI_BOX_HEAD.NUM_CLASSES", str(NUM_CLASSES)),
+    *("INPUT.PIXEL_MEAN", "[103.53, 116.28, 123.675]"),
+    *("INPUT.PIXEL_STD", "[57.375, 57.12, 58.395]"),
+]
 BATCH_NORM_EPS = 1e-5
+LOGIT_SPREAD, BACKGROUND_LOGIT = 1.5, 6.0
 
 
 def build_torchvision() -> nn.Module:
-    """The peer with random weights whose activations keep their scale, and a realistic load."""
+    """The peer with random weights whose activations keep their scale."""
     torch.manual_seed(0)
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, min_size=HEIGHT, max_size=1333, num_classes=NUM_CLASSES
@@ -40,10 +47,21 @@ def build_torchvision() -> nn.Module:
             if name.endswith("bn3"):
                 module.weight.fill_(0.2)  # keeps the residual sums from growing
         model.rpn.head.cls_logits.weight.mul_(10)
-        predictor = model.roi_heads.box_predictor
-        predictor.cls_score.weight.mul_(20)
-        predictor.cls_score.bias[0] = 2.0  # most regions are background
     return model
+
+
+def set_load(model: nn.Module, image: Tensor) -> None:
+    """Spreads the peer's class logits so that some hundred regions stand out from the background."""
+    vectors: list[Tensor] = []
+    predictor = model.roi_heads.box_predictor
+    hook = predictor.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
+    with without_pasting(model):
+        model([image])
+    hook.remove()
+    logits = vectors[0] @ predictor.cls_score.weight.t()
+    predictor.cls_score.weight.mul_(LOGIT_SPREAD / logits.std(dim=0).mean())
+    predictor.cls_score.bias.copy_(-(vectors[0] @ predictor.cls_score.weight.t()).mean(dim=0))
+    predictor.cls_score.bias[0] += BACKGROUND_LOGIT
 
 
 def our_name(name: str) -> str | None:
@@ -78,6 +96,8 @@ def build_ours(peer: nn.Module) -> GeneralizedRCNN:
     for name, value in peer.state_dict().items():
         ours = our_name(name)
         if ours is not None:
+            if name == "backbone.body.conv1.weight":
+                value = value.flip(1)  # blue, green, red
             state[ours].copy_(value + BATCH_NORM_EPS if name.endswith("running_var") else value)
             taken.add(ours)
     left = [name for name in state if name not in taken and "cell_anchors" not in name]
@@ -170,6 +190,7 @@ def main() -> None:
         .to(device)
     )
     peer = build_torchvision().to(device)
+    set_load(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
     seconds = {}

@@ -12,16 +12,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.engine.full_test import make_evaluation_options, run_test
+from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import resolve_device
+from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 
 
@@ -56,23 +59,44 @@ def test(cfg: ConfigNode, weights: str, device: torch.device) -> int:
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)
     DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR).load(weights, cfg.MODEL.WEIGHT_PARTIAL)
-    rows = run_test(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg))
+    rows = run_test(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg, device))
     return int(any(row.results.failed_expectations for row in rows))
+
+
+@dataclass
+class Prepared:
+    """Everything a test needs, checked and ready."""
+
+    model: torch.nn.Module
+    data_loaders: list[Any]
+    device: torch.device
+    options: EvaluationOptions
+
+
+def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
+    """Builds everything and so finds, before the first image, whatever does not fit (ValueError)."""
+    cfg = load_config(args.config_file, args.opts)
+    weights = weights_file(cfg, args.ckpt)
+    device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
+    comm.init_process_group(device)
+    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
+    data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
+    model = build_detection_model(cfg).to(device)
+    DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR).load(weights, partial=cfg.MODEL.WEIGHT_PARTIAL)
+    return cfg, Prepared(model, data_loaders, device, make_evaluation_options(cfg, device))
 
 
 def main() -> int:
     args = parse_arguments()
+    keep_freed_memory()
     try:
-        cfg = load_config(args.config_file, args.opts)
-        weights = weights_file(cfg, args.ckpt)
-        device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
-        comm.init_process_group(device)
-        return test(cfg, weights, device)
+        cfg, test = prepare(args)
     except ValueError as error:
-        # something a user can mend: the message says what and how
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
-    finally:
-        comm.destroy_process_group()
+        raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
+    rows = run_test(test.model, test.data_loaders, cfg.DATASETS.TEST, test.device, test.options)
+    comm.destroy_process_group()
+    return int(any(row.results.failed_expectations for row in rows))
 
 
 if __name__ == "__main__":

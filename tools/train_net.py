@@ -39,7 +39,8 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupMultiStepLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
-from maskrcnn_benchmark.utils.device import resolve_device
+from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
+from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.utils.random_state import choose_seed, seed_everything, use_deterministic_algorithms
@@ -137,7 +138,9 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
     tester = None
     if not args.skip_test:
         data_loaders = make_data_loader(cfg, False, distributed)
-        tester = Tester(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg), [])
+        tester = Tester(
+            model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg, device), []
+        )
     return Run(model, optimizer, scheduler, checkpointer, data_loader, arguments, tester)
 
 
@@ -154,7 +157,7 @@ def train(cfg: ConfigNode, run: Run, device: torch.device) -> int:
         device,
         cfg.SOLVER.CHECKPOINT_PERIOD,
         run.arguments,
-        make_train_options(cfg),
+        make_train_options(cfg, device),
         run.tester,
         writers,
     )
@@ -171,13 +174,14 @@ def train(cfg: ConfigNode, run: Run, device: torch.device) -> int:
 
 def main() -> int:
     args = parse_arguments()
+    keep_freed_memory()
     try:
         cfg = load_config(args.config_file, args.opts)
         device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
         comm.init_process_group(device)
         if args.replay:
             model = build_detection_model(cfg).to(device)
-            print("losses:", replay(model, args.replay, device, getattr(torch, cfg.DTYPE)))
+            print("losses:", replay(model, args.replay, device, compute_dtype(cfg.DTYPE, device)))
             return 0
         run = prepare(cfg, args, device)
     except ValueError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.utils.device import compute_dtype
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class TrainOptions:
     eval_period: int = 0
 
 
-def make_train_options(cfg: ConfigNode) -> TrainOptions:
-    """The options of SOLVER, DTYPE and TEST.EVAL_PERIOD."""
+def make_train_options(cfg: ConfigNode, device: torch.device) -> TrainOptions:
+    """The options of SOLVER, DTYPE (as far as `device` computes in it) and TEST.EVAL_PERIOD."""
     return TrainOptions(
         max_iter=cfg.SOLVER.MAX_ITER,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
-        dtype=getattr(torch, cfg.DTYPE),
+        dtype=compute_dtype(cfg.DTYPE, device),
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         log_period=cfg.SOLVER.LOG_PERIOD,
         eval_period=cfg.TEST.EVAL_PERIOD,

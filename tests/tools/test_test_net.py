@@ -103,8 +103,5 @@ def test_two_processes(folder: Path, alone: subprocess.CompletedProcess[str], la
 def test_no_weights(folder: Path) -> None:
     ended = run_test_net([], options(folder, "none"))
     assert ended.returncode == 1
-    assert (
-        ended.stderr.strip()
-        == "ValueError: no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth"
-    )
+    assert ended.stderr.strip() == "error: no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth"
     assert not (folder / "none").exists()
