@@ -47,7 +47,7 @@ def test_equals_the_cpu(config: str, images: ImageList, monkeypatch: pytest.Monk
     expected, _ = model.rpn(model.backbone(batch), images_hw)
     model.cuda()
     found, _ = model.rpn(model.backbone(batch.cuda()), images_hw.cuda())
-    # Random weights score thousands of anchors nearly alike: rounding may swap neighbours, but not the scores.
+    # Random weights score anchors nearly alike: rounding may swap neighbours, but not change the scores.
     torch.testing.assert_close(found.scores.cpu(), expected.scores, atol=1e-4, rtol=1e-3)
     assert torch.equal(found.valid.cpu().sum(1), expected.valid.sum(1))
 
