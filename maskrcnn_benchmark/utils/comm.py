@@ -5,10 +5,11 @@ Every function works in a run of one process without torch.distributed being ini
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -103,15 +104,19 @@ def init_process_group(device: torch.device, timeout_minutes: float = 60.0) -> N
 def distribute(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with its gradients averaged over the processes; itself in a run of one.
 
-    Buffers are not exchanged: frozen norms never change, and group norm has none.
+    Buffers are not exchanged in training: frozen norms never change, and group norm has none.
     """
     if get_world_size() == 1:
         return model
-    return nn.parallel.DistributedDataParallel(
+    wrapper = nn.parallel.DistributedDataParallel
+    # the newer name; the older one also kept rank 0 from handing its buffers out at the start
+    newer = "forward_sync_buffers" in inspect.signature(wrapper).parameters
+    no_exchange: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    return wrapper(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
         gradient_as_bucket_view=True,
+        **no_exchange,
     )
 
 

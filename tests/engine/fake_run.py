@@ -1,7 +1,7 @@
 """A training run in small: a detector of a few weights, batches made of arithmetic, everything else real.
 
 Shared by the trainer's tests, and run as a script by those that need processes of their own
-(`python fake_run.py '{"folder": ..., ...}'`, the arguments of `train`).
+(`python fake_run.py '[{"folder": ..., ...}, ...]'`, the arguments of `train` for one run after the other).
 """
 
 from __future__ import annotations
@@ -165,6 +165,8 @@ def train(
 
 if __name__ == "__main__":
     comm.init_process_group(torch.device("cpu"))
-    ended, _ = train(**json.loads(sys.argv[1]))
+    for run in json.loads(sys.argv[1]):
+        ended, _ = train(**run)
+        comm.synchronize()  # the next run may resume what the main process has just written
     comm.destroy_process_group()
     sys.exit(128 + ended.stopped_by if ended.stopped_by else 0)

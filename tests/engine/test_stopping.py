@@ -25,7 +25,7 @@ def start(**arguments: object) -> subprocess.Popen[bytes]:
     # as many threads as here: sums are rounded in the order of the threads
     threads = str(torch.get_num_threads())
     environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, fake_run.__file__, json.dumps(arguments)], env=environment)
+    return subprocess.Popen([sys.executable, fake_run.__file__, json.dumps([arguments])], env=environment)
 
 
 def wait_for(path: Path, text: str, seconds: float = 60.0) -> None:

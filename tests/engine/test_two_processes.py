@@ -11,15 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from engine import fake_run
 
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 
 
-def start_pair(**arguments: object) -> list[subprocess.Popen[str]]:
-    """Both processes of a run, as a launcher starts them."""
+def start_pair(*runs: dict[str, object]) -> list[subprocess.Popen[str]]:
+    """Both processes, as a launcher starts them, for one run after the other."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,7 +35,7 @@ def start_pair(**arguments: object) -> list[subprocess.Popen[str]]:
         }
         processes.append(
             subprocess.Popen(
-                [sys.executable, fake_run.__file__, json.dumps(arguments)],
+                [sys.executable, fake_run.__file__, json.dumps(runs)],
                 env=environment,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -45,9 +44,9 @@ def start_pair(**arguments: object) -> list[subprocess.Popen[str]]:
     return processes
 
 
-def run_pair(**arguments: object) -> list[tuple[int, str]]:
+def run_pair(*runs: dict[str, object]) -> list[tuple[int, str]]:
     """Exit status and stderr of both processes."""
-    processes = start_pair(**arguments)
+    processes = start_pair(*runs)
     try:
         errors = [process.communicate(timeout=120)[1] for process in processes]
     finally:
@@ -56,20 +55,26 @@ def run_pair(**arguments: object) -> list[tuple[int, str]]:
     return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
 
 
-@pytest.mark.parametrize("accumulation_steps", [1, 2])
-def test_same_weights_as_one_process(tmp_path: Path, accumulation_steps: int) -> None:
-    arguments = {"max_iter": 7, "noisy": False, "accumulation_steps": accumulation_steps}
-    assert [code for code, _ in run_pair(folder=str(tmp_path / "two"), **arguments)] == [0, 0]
-    one = fake_run.train(tmp_path / "one", **arguments)[1].state_dict()  # type: ignore[arg-type]
-    two = read_checkpoint(tmp_path / "two" / "model_final.pth")
-    torch.testing.assert_close(two["model"], dict(one), rtol=1e-5, atol=1e-6)
-    assert len(two["random_states"]) == 2
+def test_same_weights_as_one_process(tmp_path: Path) -> None:
+    cases = [
+        {"folder": str(tmp_path / f"two{steps}"), "max_iter": 7, "noisy": False, "accumulation_steps": steps}
+        for steps in (1, 2)
+    ]
+    assert [code for code, _ in run_pair(*cases)] == [0, 0]
+    for case in cases:
+        two = read_checkpoint(Path(str(case["folder"])) / "model_final.pth")
+        one = fake_run.train(**case | {"folder": tmp_path / "one"})[1].state_dict()  # type: ignore[arg-type]
+        torch.testing.assert_close(two["model"], dict(one), rtol=1e-5, atol=1e-6)
+        assert len(two["random_states"]) == 2
 
 
 def test_resume_is_exact_and_a_rank_without_ground_truth_does_not_hang(tmp_path: Path) -> None:
-    for folder, max_iter, resume in (("whole", 6, False), ("parts", 3, False), ("parts", 6, True)):
-        codes = run_pair(folder=str(tmp_path / folder), max_iter=max_iter, resume=resume, empty_rank=1)
-        assert [code for code, _ in codes] == [0, 0], codes
+    runs = [
+        {"folder": str(tmp_path / folder), "max_iter": max_iter, "resume": resume, "empty_rank": 1}
+        for folder, max_iter, resume in (("whole", 6, False), ("parts", 3, False), ("parts", 6, True))
+    ]
+    ended = run_pair(*runs)
+    assert [code for code, _ in ended] == [0, 0], ended
     whole = read_checkpoint(tmp_path / "whole" / "model_final.pth")
     parts = read_checkpoint(tmp_path / "parts" / "model_final.pth")
     for name, tensor in whole["model"].items():
@@ -79,7 +84,7 @@ def test_resume_is_exact_and_a_rank_without_ground_truth_does_not_hang(tmp_path:
 
 
 def test_both_stop_at_a_loss_that_is_non_finite_in_one(tmp_path: Path) -> None:
-    (code0, error0), (code1, error1) = run_pair(folder=str(tmp_path), max_iter=9, broken_image=17)
+    (code0, error0), (code1, error1) = run_pair({"folder": str(tmp_path), "max_iter": 9, "broken_image": 17})
     assert code0 == code1 == 1
     # image 17 went to process 1
     assert "loss of another process in iteration 5, process 0" in error0
@@ -89,7 +94,7 @@ def test_both_stop_at_a_loss_that_is_non_finite_in_one(tmp_path: Path) -> None:
 
 
 def test_a_signal_to_one_stops_both_at_the_same_iteration(tmp_path: Path) -> None:
-    processes = start_pair(folder=str(tmp_path), max_iter=5000, pause=0.05, log_period=1)
+    processes = start_pair({"folder": str(tmp_path), "max_iter": 5000, "pause": 0.05, "log_period": 1})
     end = time.monotonic() + 60
     while not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text():
         assert time.monotonic() < end
