@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
+from maskrcnn_benchmark.utils.device import compute_dtype
 
 HEIGHT, WIDTH, NUM_CLASSES = 800, 1216, 91
 CONFIG = "configs/e2e_mask_rcnn_R_50_FPN_1x.yaml"
@@ -125,23 +126,25 @@ def make_candidates(
     device = image.device.type
     raw = (image * 255).to(torch.uint8).flip(0)
 
-    def autocast() -> torch.autocast:
+    our_dtype = compute_dtype(str(dtype).removeprefix("torch."), image.device)
+
+    def autocast(dtype: torch.dtype) -> torch.autocast:
         return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
 
     def peer_core() -> object:
-        with autocast(), without_pasting(peer):
+        with autocast(dtype), without_pasting(peer):
             return peer([image])
 
     def peer_whole() -> object:
-        with autocast():
+        with autocast(dtype):
             return peer([image])
 
     def our_core() -> object:
-        with autocast():
+        with autocast(our_dtype):
             return ours([raw])
 
     def our_whole() -> object:
-        with autocast():
+        with autocast(our_dtype):
             (found,) = ours([raw])
         found = found.to("cpu")
         return paste_masks_rle(found.get_field("mask"), found.bbox, (HEIGHT, WIDTH))
@@ -193,6 +196,11 @@ def main() -> None:
     set_load(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
+    if compute_dtype("bfloat16", device) != torch.bfloat16:
+        notes.append(
+            "This CPU has no bfloat16 instructions: torchvision emulates it; ours (DTYPE bfloat16) is "
+            "computed in float32, as the tools do."
+        )
     seconds = {}
     float32 = make_candidates(peer, ours, image, torch.float32)
     bfloat16 = make_candidates(peer, ours, image, torch.bfloat16)
