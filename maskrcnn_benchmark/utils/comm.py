@@ -75,6 +75,20 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
     return dict(zip(names, values.unbind(), strict=True))
 
 
+def mean_count(count: Tensor) -> Tensor:
+    """The mean of a 0-dim count over the processes, as float32, and at least one counted in all of them.
+
+    A loss that divides a sum by it and whose gradient is averaged over the processes is the mean over all of
+    their samples, as if one process had taken the whole batch.
+    """
+    count = count.detach().float()
+    world_size = get_world_size()
+    if world_size > 1:
+        count = count.clone()
+        dist.all_reduce(count)
+    return count.clamp(min=1) / world_size
+
+
 def launched_world_size() -> int:
     """The number of processes that torchrun or torch.distributed.launch started; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))

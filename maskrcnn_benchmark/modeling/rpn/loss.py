@@ -13,6 +13,7 @@ from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.targets import Targets
+from maskrcnn_benchmark.utils import comm
 
 IGNORED = -1
 
@@ -38,14 +39,16 @@ def rpn_losses(
     sampler: BalancedSampler,
     box_coder: BoxCoder,
 ) -> tuple[Tensor, Tensor]:
-    """Objectness loss and box loss over sampled anchors, each divided by the number of sampled anchors.
+    """Objectness loss and box loss, each divided by the number of sampled anchors.
+
+    In a distributed run that is its mean over the processes.
 
     `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from
     assign_anchors. The box loss is smooth L1 with beta 1/9, over positive anchors.
     """
     index, used = sampler(labels)  # [N, R]
     labels = sample_labels(labels, index, used)
-    num_sampled = used.sum().clamp(min=1)
+    num_sampled = comm.mean_count(used.sum())
     objectness = F.binary_cross_entropy_with_logits(
         gather_rows(logits, index).float(), labels.clamp(min=0).float(), weight=used.float(), reduction="sum"
     )

@@ -14,6 +14,7 @@ from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.detections import Proposals, SampledRois
 from maskrcnn_benchmark.structures.targets import Targets
+from maskrcnn_benchmark.utils import comm
 
 IGNORED = -1
 
@@ -41,10 +42,12 @@ def box_losses(
 ) -> tuple[Tensor, Tensor]:
     """Classification loss and box loss, each divided by the number of sampled regions.
 
+    In a distributed run that is its mean over the processes.
+
     `class_logits` [K, C], `box_regression` [K, 4 * C] (or [K, 8]), `labels` [K] with -1 for unused slots,
     `box_targets` [K, 4]. The box loss is smooth L1 with beta 1 on the deltas of each positive's own class.
     """
-    num_sampled = (labels >= 0).sum().clamp(min=1)
+    num_sampled = comm.mean_count((labels >= 0).sum())
     classifier = F.cross_entropy(class_logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     column = (labels > 0).long() if class_agnostic else labels.clamp(min=0)
     deltas = box_regression.unflatten(-1, (-1, 4))  # [K, C or 2, 4]

@@ -14,6 +14,7 @@ from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS, RO
 from maskrcnn_benchmark.modeling.roi_heads.slots import fill_slots, slots_to_compute, take_slots
 from maskrcnn_benchmark.structures.detections import Detections, SampledRois, to_rois
 from maskrcnn_benchmark.structures.targets import PolygonBatch, Targets
+from maskrcnn_benchmark.utils import comm
 
 
 class ROIMaskHead(nn.Module):
@@ -77,7 +78,7 @@ def mask_loss(logits: Tensor, mask_targets: Tensor, is_positive: Tensor) -> Tens
     3).
     """
     loss = F.binary_cross_entropy_with_logits(logits.float(), mask_targets.float(), reduction="none")
-    num_pixels = is_positive.sum().clamp(min=1) * logits.shape[-1] * logits.shape[-2]
+    num_pixels = comm.mean_count(is_positive.sum()) * logits.shape[-1] * logits.shape[-2]
     return (loss * is_positive.view(-1, 1, 1)).sum() / num_pixels
 
 
