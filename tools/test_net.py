@@ -52,17 +52,6 @@ def weights_file(cfg: ConfigNode, ckpt: str) -> str:
     raise ValueError(f"no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth{hint}")
 
 
-def test(cfg: ConfigNode, weights: str, device: torch.device) -> int:
-    """Everything from the data to the report; returns the exit status."""
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
-    data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
-    model = build_detection_model(cfg).to(device)
-    DetectronCheckpointer(cfg, model, save_dir=cfg.OUTPUT_DIR).load(weights, cfg.MODEL.WEIGHT_PARTIAL)
-    rows = run_test(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg, device))
-    return int(any(row.results.failed_expectations for row in rows))
-
-
 @dataclass
 class Prepared:
     """Everything a test needs, checked and ready."""
@@ -91,10 +80,10 @@ def main() -> int:
     args = parse_arguments()
     keep_freed_memory()
     try:
-        cfg, test = prepare(args)
+        cfg, ready = prepare(args)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
-    rows = run_test(test.model, test.data_loaders, cfg.DATASETS.TEST, test.device, test.options)
+    rows = run_test(ready.model, ready.data_loaders, cfg.DATASETS.TEST, ready.device, ready.options)
     comm.destroy_process_group()
     return int(any(row.results.failed_expectations for row in rows))
 

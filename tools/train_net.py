@@ -44,7 +44,7 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.utils.random_state import choose_seed, seed_everything, use_deterministic_algorithms
-from maskrcnn_benchmark.utils.run_folder import check_run_folder, write_config
+from maskrcnn_benchmark.utils.run_folder import check_run_folder, recorded_seed, write_config
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -89,6 +89,16 @@ class Tester:
         return flat_results({name: results for name, (results, _) in answers.items()})
 
 
+def settle_seed(cfg: ConfigNode, resume: bool) -> ConfigNode:
+    """The config with a seed drawn where SEED is -1, one for all processes; a resumed run keeps its own."""
+    seed = recorded_seed(cfg.OUTPUT_DIR) if resume and cfg.SEED < 0 else None
+    settled = cfg.clone()
+    settled.defrost()
+    settled.SEED = comm.all_gather(choose_seed(cfg.SEED if seed is None else seed))[0]
+    settled.freeze()
+    return settled
+
+
 def start_run(cfg: ConfigNode, args: argparse.Namespace) -> None:
     """Checks the folder of the run, opens its log and seeds the random generators."""
     check_run_folder(cfg.OUTPUT_DIR, cfg.dump(), args.resume)
@@ -96,14 +106,13 @@ def start_run(cfg: ConfigNode, args: argparse.Namespace) -> None:
     if comm.is_main_process():
         write_config(cfg.OUTPUT_DIR, cfg.dump())
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank())
-    seed = comm.all_gather(choose_seed(cfg.SEED))[0]
     logger.info("Command: %s", shlex.join(sys.argv))
-    logger.info("Processes: %d; torch %s; seed %d", comm.get_world_size(), torch.__version__, seed)
+    logger.info("Processes: %d; torch %s; seed %d", comm.get_world_size(), torch.__version__, cfg.SEED)
     logger.info("Schedule: %s", describe_scaling(args.config_file, args.opts))
     logger.info("Config:\n%s", cfg.dump())
     if cfg.DETERMINISTIC:
         use_deterministic_algorithms()
-    seed_everything(seed + comm.get_rank())
+    seed_everything(cfg.SEED + comm.get_rank())
 
 
 @dataclass
@@ -183,6 +192,7 @@ def main() -> int:
             model = build_detection_model(cfg).to(device)
             print("losses:", replay(model, args.replay, device, compute_dtype(cfg.DTYPE, device)))
             return 0
+        cfg = settle_seed(cfg, args.resume)
         run = prepare(cfg, args, device)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback

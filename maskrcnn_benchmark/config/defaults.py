@@ -12,8 +12,8 @@ _C.OUTPUT_DIR = "."  # folder of the run: log, metrics, checkpoints, results
 _C.DTYPE = (
     "float32"  # float32 | bfloat16 | float16: compute type of body and heads; boxes and losses stay float32
 )
-_C.SEED = -1  # (new) seed of every random choice; -1 draws one and logs it
-_C.DETERMINISTIC = False  # (new) deterministic algorithms only: slower, bitwise repeatable
+_C.SEED = -1  # (new) seed of every random choice; -1 draws one, which config.yml of the run then holds
+_C.DETERMINISTIC = False  # (new) deterministic algorithms; a warning names an operation that has none
 _C.PATHS_CATALOG = ""  # (family) a Python catalogue file was named here; only "" is accepted, see DATASETS
 
 _C.MODEL = CN()
@@ -82,7 +82,7 @@ _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000  # over all levels, each image
 _C.MODEL.RPN.FPN_POST_NMS_PER_BATCH = True  # training: the top N of the batch (True) or of each image (False)
 
 _C.MODEL.ROI_HEADS = CN()
-_C.MODEL.ROI_HEADS.USE_FPN = False
+_C.MODEL.ROI_HEADS.USE_FPN = False  # as MODEL.RPN.USE_FPN
 _C.MODEL.ROI_HEADS.FG_IOU_THRESHOLD = 0.5
 _C.MODEL.ROI_HEADS.BG_IOU_THRESHOLD = 0.5
 _C.MODEL.ROI_HEADS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -111,7 +111,6 @@ _C.MODEL.ROI_MASK_HEAD.PREDICTOR = "MaskRCNNC4Predictor"
 _C.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION = 14
 _C.MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO = 0
 _C.MODEL.ROI_MASK_HEAD.POOLER_SCALES = (1.0 / 16,)
-_C.MODEL.ROI_MASK_HEAD.MLP_HEAD_DIM = 1024  # (family) not read by the FPN mask head
 _C.MODEL.ROI_MASK_HEAD.CONV_LAYERS = (256, 256, 256, 256)
 _C.MODEL.ROI_MASK_HEAD.RESOLUTION = 14  # side of the predicted mask
 _C.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True  # C4 heads; False for FPN
@@ -170,5 +169,4 @@ _C.TEST = CN()
 _C.TEST.EXPECTED_RESULTS = []  # [[task, metric, mean, std], ...]: checked after the test
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4.0
 _C.TEST.IMS_PER_BATCH = 8  # images over all processes
-_C.TEST.DETECTIONS_PER_IMG = 100  # (family) unused there as well; MODEL.ROI_HEADS.DETECTIONS_PER_IMG decides
 _C.TEST.EVAL_PERIOD = 0  # (new) iterations between two evaluations in training; 0 evaluates at the end only

@@ -87,13 +87,13 @@ class DatasetCatalog:
 
 
 class ModelCatalog:
-    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT, and their file names."""
+    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT, and what they are."""
 
     MODELS: ClassVar[dict[str, str]] = {
-        "ImageNetPretrained/MSRA/R-50": "R-50.pkl",
-        "ImageNetPretrained/MSRA/R-50-GN": "R-50-GN.pkl",
-        "ImageNetPretrained/MSRA/R-101": "R-101.pkl",
-        "ImageNetPretrained/MSRA/R-101-GN": "R-101-GN.pkl",
+        "ImageNetPretrained/MSRA/R-50": "Detectron's R-50.pkl",
+        "ImageNetPretrained/MSRA/R-50-GN": "Detectron's R-50-GN.pkl",
+        "ImageNetPretrained/MSRA/R-101": "Detectron's R-101.pkl",
+        "ImageNetPretrained/MSRA/R-101-GN": "Detectron's R-101-GN.pkl",
     }
 
     @staticmethod
@@ -105,8 +105,9 @@ class ModelCatalog:
                 f"known are {', '.join(sorted(ModelCatalog.MODELS))}"
             )
         raise ValueError(
-            f"MODEL.WEIGHT catalog://{name}: weights are not downloaded; fetch {ModelCatalog.MODELS[name]} "
-            "by hand and give its path as MODEL.WEIGHT, or set MODEL.WEIGHT '' to start from random weights"
+            f"MODEL.WEIGHT catalog://{name} stands for {ModelCatalog.MODELS[name]}, which is neither "
+            "downloaded nor read here; give the path of a .pth file with the body's weights as MODEL.WEIGHT, "
+            "or set MODEL.WEIGHT '' to start from random weights"
         )
 
 

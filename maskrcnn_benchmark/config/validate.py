@@ -82,6 +82,11 @@ def _validate_schedule(cfg: ConfigNode) -> None:
 
 def _validate_pyramid(cfg: ConfigNode) -> None:
     rpn = cfg.MODEL.RPN
+    if rpn.USE_FPN != cfg.MODEL.ROI_HEADS.USE_FPN:
+        raise ConfigError(
+            f"MODEL.RPN.USE_FPN = {rpn.USE_FPN} and "
+            f"MODEL.ROI_HEADS.USE_FPN = {cfg.MODEL.ROI_HEADS.USE_FPN} must agree"
+        )
     if rpn.USE_FPN and len(rpn.ANCHOR_SIZES) != len(rpn.ANCHOR_STRIDE):
         raise ConfigError(
             f"MODEL.RPN.ANCHOR_SIZES = {tuple(rpn.ANCHOR_SIZES)} needs one entry for each of "

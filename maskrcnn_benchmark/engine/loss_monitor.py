@@ -95,7 +95,7 @@ class LossMonitor:
         """
         step.names = [*losses, GRAD_NORM]
         own = torch.stack([*losses.values(), grad_norm]).detach().float()
-        shared = torch.cat([own, own.new_tensor([float(stop)])])
+        shared = torch.cat([own, own.new_full((1,), float(stop))])
         if comm.get_world_size() > 1:
             dist.all_reduce(shared)
             shared /= comm.get_world_size()

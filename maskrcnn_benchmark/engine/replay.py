@@ -49,7 +49,8 @@ def explain(step: Step, dataset: object, replay_file: Path) -> str:
 
 def image_id(dataset: object, index: int) -> object:
     """The data set's own id of an image, or its index where the data set has no ids."""
-    return getattr(dataset, "id_to_img_map", {}).get(index, index)
+    get_img_info = getattr(dataset, "get_img_info", None)
+    return index if get_img_info is None else get_img_info(index)["id"]
 
 
 def describe_boxes(target: BoxList) -> str:

@@ -29,7 +29,9 @@ class ImageList:
         self.tensors = tensors
         self.image_sizes = [(int(height), int(width)) for height, width in image_sizes]
         if sizes is None:
-            sizes = torch.tensor(self.image_sizes, dtype=torch.int64).reshape(-1, 2).to(tensors.device)
+            sizes = torch.tensor(self.image_sizes, dtype=torch.int64).reshape(-1, 2)
+            if tensors.is_cuda:  # from page-locked memory, else the copy would make the host wait
+                sizes = sizes.pin_memory().to(tensors.device, non_blocking=True)
         self.sizes = sizes
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageList:

@@ -35,7 +35,8 @@ def pad_targets(
     """Pad the boxes of N images to a common count G and send them to ``device`` without waiting.
 
     G is the largest number of boxes rounded up to ``multiple``, and at least ``multiple``, so that few
-    different shapes occur. Polygons are given where every image with boxes has the field "masks".
+    different shapes occur. Polygons are given where every image with boxes has the field "masks" (no polygons
+    where there are no boxes).
 
     Raises ValueError where only some of the images with boxes have masks, or labels are missing.
     """
@@ -63,6 +64,9 @@ def _pad_polygons(targets: Sequence[BoxList], slots: int) -> PolygonBatch | None
     """Join the masks of all images, with empty instances in the unused slots."""
     with_boxes = [boxlist for boxlist in targets if len(boxlist) > 0]
     with_masks = [boxlist for boxlist in targets if boxlist.has_field("masks")]
+    if not with_boxes:
+        nothing = torch.zeros(len(targets) * slots + 1, dtype=torch.int32)
+        return PolygonBatch(torch.zeros((0, 2)), nothing[:1], nothing)
     if not with_masks:
         return None
     if any(not boxlist.has_field("masks") for boxlist in with_boxes):

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
 from maskrcnn_benchmark.utils.weight_matching import WeightMatch, load_state_dict
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 LAST_CHECKPOINT = "last_checkpoint"
+CATALOG = "catalog://"
 NUMBERED = re.compile(r"model_\d{7}\.pth")
 
 
@@ -206,6 +208,8 @@ def read_checkpoint(f: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: no such file, an address, truncated, or holding anything but tensors and plain values.
     """
     path = Path(f)
+    if os.fspath(f).startswith(CATALOG):
+        ModelCatalog.get(os.fspath(f).removeprefix(CATALOG))
     if "://" in os.fspath(f):
         raise ValueError(
             f"MODEL.WEIGHT {os.fspath(f)!r}: nothing is downloaded here; fetch the file and give its path"

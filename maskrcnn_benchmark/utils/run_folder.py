@@ -67,6 +67,15 @@ def write_config(folder: str | os.PathLike[str], config_text: str) -> None:
         file.write(config_text)
 
 
+def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
+    """The SEED in the folder's config.yml; None where there is none."""
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        return None
+    seed = yaml.safe_load(path.read_text(encoding="utf-8")).get("SEED")
+    return seed if isinstance(seed, int) else None
+
+
 def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import pytest
 
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
+from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 
 FAMILY_PATHS = {
     "coco_2014_train": ("coco/train2014", "coco/annotations/instances_train2014.json"),
@@ -45,6 +46,6 @@ def test_unknown_names_come_with_the_nearest() -> None:
         ModelCatalog.get("ImageNetPretrained/MSRA/R50")
 
 
-def test_known_weights_are_fetched_by_hand() -> None:
-    with pytest.raises(ValueError, match=r"R-101\.pkl by hand"):
-        ModelCatalog.get("ImageNetPretrained/MSRA/R-101")
+def test_known_weights_say_what_to_give_instead() -> None:
+    with pytest.raises(ValueError, match=r"R-101\.pkl.*MODEL\.WEIGHT ''"):
+        read_checkpoint("catalog://ImageNetPretrained/MSRA/R-101")

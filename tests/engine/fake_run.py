@@ -71,7 +71,7 @@ class FakeLoader:
         self.start, self.batch_size, self.pause = start, batch_size, pause
         self.broken_image, self.empty_rank = broken_image, empty_rank
         self.log = [] if log is None else log
-        self.dataset = SimpleNamespace(id_to_img_map={index: 1000 + index for index in range(10_000)})
+        self.dataset = SimpleNamespace(get_img_info=lambda index: {"id": 1000 + index})
 
     def __iter__(self) -> Iterator[Batch]:
         torch.empty((), dtype=torch.int64).random_()  # as torch's loader: a seed for its workers

@@ -52,6 +52,21 @@ def test_equals_the_cpu(config: str, images: ImageList, monkeypatch: pytest.Monk
     assert torch.equal(found.valid.cpu().sum(1), expected.valid.sum(1))
 
 
+@pytest.mark.parametrize("form", ["ImageList", "batch", "list"])
+@torch.no_grad()
+def test_every_form_of_input_on_the_device_is_taken_without_waiting(form: str, images: ImageList) -> None:
+    model = make_model(CONFIGS[0]).cuda()
+    on_device = images.tensors.cuda()
+    given = {"ImageList": images.to("cuda"), "batch": on_device, "list": list(on_device)}[form]
+    model.inference(given)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.inference(given)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("config", CONFIGS)
 @torch.no_grad()
@@ -104,5 +119,8 @@ def test_inference_is_one_cuda_graph(images: ImageList) -> None:
 
 def assert_same(found: Detections, expected: Detections) -> None:
     """Equal up to the order of sums on the device."""
-    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-3)
+    assert found.mask_logits is not None and expected.mask_logits is not None
     assert torch.equal(found.valid, expected.valid)
+    assert torch.equal(found.labels, expected.labels)
+    for name in ("scores", "boxes", "mask_logits"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-3, rtol=1e-3)

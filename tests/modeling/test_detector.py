@@ -71,6 +71,12 @@ def test_images_without_objects_keep_every_loss_and_gradient(
         assert losses["loss_mask"] == losses["loss_box_reg"] == losses["loss_rpn_box_reg"] == 0
 
 
+def test_no_objects_and_no_masks_at_all(model: GeneralizedRCNN, images: list[torch.Tensor]) -> None:
+    targets = [make_target([], size, with_masks=False) for size in ((96, 64), (64, 80))]
+    losses = model.train()(images, targets)
+    assert set(losses) == LOSSES and losses["loss_mask"] == 0
+
+
 def test_detections_are_sorted_inside_the_image_and_carry_masks(
     model: GeneralizedRCNN, images: list[torch.Tensor]
 ) -> None:

@@ -25,11 +25,17 @@ from maskrcnn_benchmark.utils.random_state import (
     seed_everything,
     set_random_state,
 )
-from maskrcnn_benchmark.utils.run_folder import check_run_folder, write_config
+from maskrcnn_benchmark.utils.run_folder import check_run_folder, recorded_seed, write_config
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 CPU = torch.device("cpu")
 TEXT = load_config(None, ["SOLVER.BASE_LR", 0.5]).dump()
+
+
+def test_a_drawn_seed_is_found_again(tmp_path: Path) -> None:
+    assert recorded_seed(tmp_path) is None
+    write_config(tmp_path, load_config(None, ["SEED", "1234"]).dump())
+    assert recorded_seed(tmp_path) == 1234
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
