@@ -136,7 +136,7 @@ def _make_loader(
         collate_fn=BatchCollator(cfg.DATALOADER.SIZE_DIVISIBILITY),
         multiprocessing_context=cfg.DATALOADER.START_METHOD if workers > 0 else None,
         worker_init_fn=_start_worker,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
         # the loader's own seed, which nothing here uses, must not move the generator that training resumes
         generator=torch.Generator(),
     )

@@ -53,16 +53,17 @@ class Detections(NamedTuple):
     def to_boxlists(self, image_sizes: Sequence[tuple[int, int]]) -> list[BoxList]:
         """One BoxList an image with scores, labels and, where there is a mask head, mask.
 
-        `image_sizes` are (height, width). Field mask holds probabilities [n, 1, M, M]. Waits for the device.
+        `image_sizes` are (height, width). Field mask holds probabilities [n, 1, M, M]. Waits for the device,
+        once: the slots in use come first.
         """
         result = []
-        for i, (height, width) in enumerate(image_sizes):
-            keep = self.valid[i]
-            boxlist = BoxList(self.boxes[i][keep], (width, height), mode="xyxy")
-            boxlist.add_field("scores", self.scores[i][keep])
-            boxlist.add_field("labels", self.labels[i][keep])
+        counts = self.valid.sum(dim=1).tolist()
+        for i, ((height, width), count) in enumerate(zip(image_sizes, counts, strict=True)):
+            boxlist = BoxList(self.boxes[i, :count], (width, height), mode="xyxy")
+            boxlist.add_field("scores", self.scores[i, :count])
+            boxlist.add_field("labels", self.labels[i, :count])
             if self.mask_logits is not None:
-                boxlist.add_field("mask", self.mask_logits[i][keep].float().sigmoid().unsqueeze(1))
+                boxlist.add_field("mask", self.mask_logits[i, :count].float().sigmoid().unsqueeze(1))
             result.append(boxlist)
         return result
 
