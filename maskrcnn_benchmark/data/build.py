@@ -23,9 +23,15 @@ from maskrcnn_benchmark.data.samplers import (
 )
 from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.stop_signals import leave_signals_to_parent
+from maskrcnn_benchmark.utils.stop_signals import leave_signals_to_parent, sigterm_held_back
 
-Loader = DataLoader[Sample]
+
+class Loader(DataLoader[Sample]):
+    """A DataLoader whose workers obey their parent alone; see `leave_signals_to_parent`."""
+
+    def __iter__(self) -> Any:
+        with sigterm_held_back():
+            return super().__iter__()
 
 
 def make_data_loader(
@@ -129,7 +135,7 @@ def _make_loader(
     cfg: ConfigNode, dataset: COCODataset | ConcatDataset, batches: Sampler[list[Any]]
 ) -> Loader:
     workers = cfg.DATALOADER.NUM_WORKERS
-    return DataLoader(
+    return Loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,

@@ -6,6 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -47,11 +50,30 @@ class StopSignals:
             raise KeyboardInterrupt
 
 
+@contextmanager
+def sigterm_held_back() -> Iterator[None]:
+    """Processes and threads started inside begin with SIGTERM blocked, all their threads included.
+
+    A worker that does not fork has threads of its libraries before `leave_signals_to_parent` runs in it; one
+    that does not block the signal would let it end the process.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def leave_signals_to_parent(worker_id: int) -> None:
     """A `worker_init_fn` of data loaders: the worker ignores SIGINT, and SIGTERM but from its parent.
 
     A scheduler signals the whole group of processes. The training process finishes its iteration and then
-    ends its workers; were they to die first, the iteration would fail for want of data.
+    ends its workers; were they to die first, the iteration would fail for want of data. Workers must be
+    started under `sigterm_held_back`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on macOS, where workers die of a SIGTERM to the group

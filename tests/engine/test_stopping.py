@@ -17,7 +17,7 @@ import torch
 from engine import fake_run
 
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
-from maskrcnn_benchmark.utils.stop_signals import StopSignals, leave_signals_to_parent
+from maskrcnn_benchmark.utils.stop_signals import StopSignals, leave_signals_to_parent, sigterm_held_back
 
 
 def start(**arguments: object) -> subprocess.Popen[bytes]:
@@ -92,7 +92,8 @@ def test_a_worker_obeys_its_parent_alone(method: str) -> None:
     context = multiprocessing.get_context(method)
     ready = context.Event()
     worker = context.Process(target=obedient_worker, args=(ready,), daemon=True)
-    worker.start()
+    with sigterm_held_back():
+        worker.start()
     assert ready.wait(60)
     for name in ("TERM", "INT"):
         subprocess.run(["kill", f"-{name}", str(worker.pid)], check=True)
