@@ -15,9 +15,7 @@ import copy
 import io
 import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from typing import Any
 
 import hotcoco
 import numpy as np
+from common import report, table
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -118,13 +117,28 @@ def repeated(run: Callable[[], tuple[np.ndarray, float]], times: int) -> tuple[n
     return outcomes[0][0], statistics.median(seconds for _, seconds in outcomes)
 
 
-def main() -> int:
+def compare(path: str, content: dict[str, Any], rng: np.random.Generator, times: int) -> list[list[object]]:
+    """A row for boxes and one for masks; SystemExit where one of the twelve numbers differs."""
+    rows: list[list[object]] = []
+    for iou_type in ("bbox", "segm"):
+        records = draw_records(rng, content, iou_type)
+        expected, slow = repeated(lambda r=records, t=iou_type: with_pycocotools(path, r, t), times)
+        stats, fast = repeated(lambda r=records, t=iou_type: with_hotcoco(path, r, t), times)
+        if stats.tolist() != expected.tolist():
+            raise SystemExit(f"{iou_type}: the numbers differ:\n{expected}\n{stats}")
+        counts = [iou_type, len(content["images"]), len(records)]
+        rows.append([*counts, f"{slow:.2f}", f"{fast:.3f}", f"{slow / fast:.0f}", f"{stats[0]:.4f}"])
+    return rows
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--annotations", help="a COCO instance file instead of drawn data")
     parser.add_argument("--images", type=int, default=500, help="drawn images")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each evaluator; the median counts")
+    parser.add_argument("--output", help="path without suffix for the .md and .json")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -134,25 +148,11 @@ def main() -> int:
                 json.dump(draw_annotations(rng, args.images), file)
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-        print(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, "
-            f"hotcoco {hotcoco.__version__}"
-        )
-        print("| IoU type | images | detections | pycocotools s | hotcoco s | ratio | AP |")
-        print("| :------- | -----: | ---------: | ------------: | --------: | ----: | -: |")
-        for iou_type in ("bbox", "segm"):
-            records = draw_records(rng, content, iou_type)
-            expected, slow = repeated(lambda r=records, t=iou_type: with_pycocotools(path, r, t), args.repeat)
-            stats, fast = repeated(lambda r=records, t=iou_type: with_hotcoco(path, r, t), args.repeat)
-            print(
-                f"| {iou_type} | {len(content['images'])} | {len(records)} | {slow:.2f} | {fast:.3f} "
-                f"| {slow / fast:.0f} | {stats[0]:.4f} |"
-            )
-            if stats.tolist() != expected.tolist():
-                print(f"the numbers differ:\n{expected}\n{stats}")
-                return 1
-    return 0
+        rows = compare(path, content, rng, args.repeat)
+    header = ["IoU type", "images", "detections", "pycocotools s", "hotcoco s", "ratio", "AP"]
+    note = f"hotcoco {hotcoco.__version__} beside pycocotools; all twelve numbers equal."
+    report("COCO evaluation", [note], table(header, rows), {"rows": rows}, args.output)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

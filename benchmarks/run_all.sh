@@ -19,5 +19,5 @@ device=$([ "$kind" = gpu ] && echo cuda || echo cpu)
 "$python" benchmarks/detector.py --output "$results/detector_$kind"
 "$python" benchmarks/training_memory.py --device "$device" --output "$results"
 if [ "$kind" = cpu ]; then
-    "$python" benchmarks/coco_eval.py
+    "$python" benchmarks/coco_eval.py --output "$results/coco_eval_cpu"
 fi
