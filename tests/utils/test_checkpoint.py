@@ -126,7 +126,7 @@ def test_absent_and_truncated_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere\.pth' does not exist"):
         read_checkpoint(tmp_path / "nowhere.pth")
     with pytest.raises(ValueError, match="nothing is downloaded"):
-        read_checkpoint("catalog://ImageNetPretrained/MSRA/R-50")
+        read_checkpoint("https://example.org/model.pth")
     path = tmp_path / "w.pth"
     torch.save({"model": Detector().state_dict()}, path)
     whole = path.read_bytes()
