@@ -43,9 +43,7 @@ _C.MODEL.VOVNET.PRETRAINED = ""  # (family, unused there as well) only "" is acc
 _C.MODEL.VOVNET.USE_GN = False  # GroupNorm instead of frozen batch norm
 _C.MODEL.VOVNET.OUT_CHANNELS = 256  # channels of the first OSA stage; must be those of the body
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256  # channels of every FPN level
-_C.MODEL.VOVNET.RECOMPUTE_CONCAT = (
-    True  # (new) rebuild each OSA concatenation in backward: a third less memory
-)
+_C.MODEL.VOVNET.RECOMPUTE_CONCAT = True  # (new) do not keep OSA concatenations for backward: less memory
 
 _C.MODEL.RESNETS = CN()
 _C.MODEL.RESNETS.NUM_GROUPS = 1  # groups of the 3x3 convolution (ResNeXt > 1)
