@@ -1,0 +1,1 @@
+"""Weights files of many sources: read without executing code, converted, catalogued, published."""
