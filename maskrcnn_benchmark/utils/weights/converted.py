@@ -28,7 +28,7 @@ class PixelStatistics:
             raise ValueError(f"order of the channels {self.order!r}: allowed are {', '.join(ORDERS)}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3:
-                raise ValueError(f"{name} of the pixels {values}: give three values, in the order {self.order}")
+                raise ValueError(f"{name} of the pixels {values}: give three values, for {self.order}")
         if min(self.std) <= 0:
             raise ValueError(f"std of the pixels {self.std}: give values above 0")
 
