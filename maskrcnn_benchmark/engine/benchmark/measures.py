@@ -1,0 +1,179 @@
+"""What is measured of one detector, as it stands in results.json.
+
+Memory is in MiB, times in milliseconds or seconds as the name says, AP in 0..1. None: not measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+OK, OUT_OF_MEMORY, FAILED = "ok", "out_of_memory", "failed"
+FASTER, MASK = "Faster R-CNN", "Mask R-CNN"
+OURS = "maskrcnn_benchmark"
+STAGES = (
+    *("to_device", "backbone", "fpn", "rpn", "box_head", "mask_head"),
+    *("post_processing", "mask_pasting"),
+)
+
+
+@dataclass(frozen=True)
+class SavedForBackward:
+    """What autograd keeps between forward and backward, of one module (without what its children keep)."""
+
+    module: str
+    mib: float
+    tensors: int
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Peaks over the training steps.
+
+    Attributes:
+        allocated_mib, reserved_mib: torch's peaks on the GPU.
+        peak_rss_mib: on a CPU, the process's peak resident set above `idle_rss_mib`, that of the idle process
+            before the model is built.
+        label: what the number is, for the table: "peak allocated" or "peak RSS above the idle process (CPU)".
+        breakdown: largest first; None unless asked for (--memory-breakdown).
+    """
+
+    label: str
+    allocated_mib: float | None
+    reserved_mib: float | None
+    peak_rss_mib: float | None
+    idle_rss_mib: float | None
+    steps: int
+    breakdown: tuple[SavedForBackward, ...] | None
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Median milliseconds of each stage, from passes of their own in which every stage is waited for.
+
+    mask_head and mask_pasting are None without masks. Their sum is not the headline: waiting after every
+    stage costs time, and medians do not add up.
+    """
+
+    to_device: float
+    backbone: float
+    fpn: float
+    rpn: float
+    box_head: float
+    mask_head: float | None
+    post_processing: float
+    mask_pasting: float | None
+
+
+@dataclass(frozen=True)
+class InferenceTimes:
+    """Batch 1: copy to the device and model to final detections, without loading and pasting (the headline).
+
+    Attributes:
+        median_ms: the headline.
+        p90_ms: the smallest value that nine tenths do not exceed.
+        times_ms: of every image, in the order of the run's images, which is the same in every run with the
+            same settings.
+        split: None where the stages could not be told apart.
+    """
+
+    median_ms: float
+    p90_ms: float
+    num_images: int
+    times_ms: tuple[float, ...]
+    split: StageTimes | None
+
+
+@dataclass(frozen=True)
+class BatchThroughput:
+    """Inference at a larger batch; images_per_second is None where it did not fit into memory."""
+
+    batch_size: int
+    images_per_second: float | None
+
+
+@dataclass(frozen=True)
+class TrainingThroughput:
+    """Images per second of forward, backward and optimizer step, data loading apart.
+
+    Attributes:
+        step_seconds: of every timed step of the main process.
+    """
+
+    per_process: float
+    total: float
+    num_processes: int
+    step_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one image by stage (STAGES), and that image's padded size."""
+
+    by_stage: dict[str, int]
+    total: int
+    image_hw: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the heads had to do: means over the timed images; `how` says how it came about."""
+
+    proposals: float
+    detections: float
+    how: str
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Scores of the evaluator that tools/test_net.py uses, 0..1; None where the data set has no such object.
+
+    Attributes:
+        box, mask: AP, AP50, AP75, APs, APm, APl and AR by name; mask is None for a detector without masks.
+        weights: the file's name.
+    """
+
+    dataset: str
+    num_images: int
+    weights: str
+    box: dict[str, float | None]
+    mask: dict[str, float | None] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One detector in one computing type.
+
+    Attributes:
+        name: the row's name, "faster-R-50", or the config's file name without suffix.
+        implementation: "maskrcnn_benchmark", or the peer's name.
+        config: path of the config from the project's folder, or the peer's function.
+        backbone: MODEL.BACKBONE.CONV_BODY, "R-50-FPN"; with "-GN" where the pyramid has group norm.
+        detector: "Faster R-CNN" or "Mask R-CNN".
+        dtype: as asked for; `computed_in` is what the device computed in (a CPU without instructions for
+            bfloat16 computes in float32).
+        status: out_of_memory: some measure did not fit; what was measured before stands in the row.
+        reason: "" where status is ok.
+        notes: what a reader must know about this row alone.
+        seconds: that the measuring took.
+    """
+
+    name: str
+    implementation: str
+    config: str
+    backbone: str
+    detector: Literal["Faster R-CNN", "Mask R-CNN"]
+    dtype: str
+    computed_in: str | None
+    status: Literal["ok", "out_of_memory", "failed"]
+    reason: str
+    notes: tuple[str, ...]
+    seconds: float
+    parameters: int | None
+    macs: Macs | None
+    load: Load | None
+    inference: InferenceTimes | None
+    throughput: tuple[BatchThroughput, ...]
+    training_memory: TrainingMemory | None
+    training_throughput: TrainingThroughput | None
+    ap: AveragePrecision | None
