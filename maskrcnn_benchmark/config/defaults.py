@@ -27,9 +27,13 @@ _C.MODEL.COMPILE = False  # (new) torch.compile the dense part: body, FPN, RPN h
 
 _C.MODEL.BACKBONE = CN()
 _C.MODEL.BACKBONE.CONV_BODY = "R-50-C4"  # a name in modeling.registry.BACKBONES, such as V-39-FPN
+_C.MODEL.BACKBONE.NORM = (
+    ""  # (new) FrozenBN | BN | SyncBN | GN; "" is frozen batch norm, or GN where the family's keys say so
+)
 _C.MODEL.BACKBONE.FREEZE_CONV_BODY_AT = 2  # stages below this number are not trained; 0 trains everything
 
 _C.MODEL.FPN = CN()
+_C.MODEL.FPN.OUT_CHANNELS = 0  # (new) channels of every level; 0: as the body's BACKBONE_OUT_CHANNELS, or 256
 _C.MODEL.FPN.USE_GN = False  # GroupNorm after each FPN convolution
 _C.MODEL.FPN.USE_RELU = False  # ReLU after each FPN convolution
 

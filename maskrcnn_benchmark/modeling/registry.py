@@ -38,7 +38,8 @@ class Registry(dict[str, Callable[..., Any]]):
         raise ValueError(f"{self.key} = {name!r} is not known{hint}; known: {', '.join(sorted(self))}")
 
 
-BACKBONES = Registry("MODEL.BACKBONE.CONV_BODY")
+BODIES = Registry("MODEL.BACKBONE.CONV_BODY")  # names without a neck ("V-39"): builder(cfg, name)
+BACKBONES = Registry("MODEL.BACKBONE.CONV_BODY")  # names with a neck ("V-39-FPN"): builder(cfg)
 RPN_HEADS = Registry("MODEL.RPN.RPN_HEAD")
 ROI_BOX_FEATURE_EXTRACTORS = Registry("MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR")
 ROI_BOX_PREDICTOR = Registry("MODEL.ROI_BOX_HEAD.PREDICTOR")

@@ -62,7 +62,7 @@ def small_backbone(kind: str, shallow: bool = False) -> Backbone:
         if tensor.dim() == 1:
             tensor.uniform_(0.5, 1.5) if name.endswith(("weight", "var")) else tensor.normal_(std=0.1)
     fpn = FPN(body.out_channels, 16, norm if use_gn else None, top_block=LastLevelMaxPool())
-    return Backbone(body, fpn, 16).to(memory_format=torch.channels_last)
+    return Backbone(body, fpn).to(memory_format=torch.channels_last)
 
 
 KINDS = ["V", "V-GN", "R", "R-GN"]

@@ -1,45 +1,69 @@
-"""From a config to a backbone: body and feature pyramid."""
+"""From a config to a backbone: a body and what stands on it, its neck.
+
+`MODEL.BACKBONE.CONV_BODY` is a body's name in `BODIES`, a hyphen and a neck: V-39-FPN. Each body file
+registers its bodies when it is imported here.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, NormFactory
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.modeling.backbone import resnet, vovnet
+from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
-from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_BLOCKS, ResNet
-from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNET_SPECS, VoVNet
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
-from maskrcnn_benchmark.modeling.registry import BACKBONES
+from maskrcnn_benchmark.modeling.registry import BACKBONES, BODIES
 
 
 class Backbone(nn.Module):
-    """A body and the pyramid over it. out_channels: of every level."""
+    """A body and the pyramid over it; without one, the body's last map alone.
 
-    def __init__(self, body: nn.Module, fpn: FPN, out_channels: int) -> None:
+    out_channels: of every map. strides: one a map, finest first.
+    """
+
+    def __init__(self, body: Body, fpn: FPN | None = None) -> None:
         super().__init__()
         self.body = body
         self.fpn = fpn
-        self.out_channels = out_channels
+        self.out_channels: int = body.out_channels[-1] if fpn is None else fpn.out_channels
+        self.strides: tuple[int, ...] = body.strides[-1:] if fpn is None else fpn.strides(body.strides)
+        self.num_frozen_stages = 0
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images [N,3,H,W] -> levels [N,out_channels,Hi,Wi], strides 4, 8, 16, 32, 64, finest first."""
-        return self.fpn(self.body(images))
+        """images [N,3,H,W] -> maps [N,out_channels,Hi,Wi], finest first."""
+        features = self.body(images)
+        return features[-1:] if self.fpn is None else self.fpn(features)
+
+    def freeze(self, num_stages: int) -> None:
+        """Takes the first `num_stages` of the body's stem, stage, stage, ... out of training; none below one.
+
+        Their batch norms keep their statistics as well.
+        """
+        stages = self.body.stages
+        if num_stages > len(stages):
+            raise ValueError(
+                f"MODEL.BACKBONE.FREEZE_CONV_BODY_AT = {num_stages}: the body has a stem and "
+                f"{len(stages) - 1} stages; allowed are 0 (train everything) to {len(stages)}"
+            )
+        self.num_frozen_stages = max(num_stages, 0)
+        for stage in stages[: self.num_frozen_stages]:
+            stage.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        super().train(mode)
+        for stage in self.body.stages[: self.num_frozen_stages]:
+            for module in stage.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
 
-class Body(Protocol):
-    """What a builder needs of a body."""
-
-    out_channels: tuple[int, ...]
-
-    @property
-    def stages(self) -> tuple[nn.Module, ...]: ...
-
-
-def build_backbone(cfg: CfgNode) -> nn.Module:
+def build_backbone(cfg: ConfigNode) -> nn.Module:
     """The backbone that MODEL.BACKBONE.CONV_BODY names; has `out_channels` and gives maps, finest first.
 
     Raises:
@@ -49,68 +73,53 @@ def build_backbone(cfg: CfgNode) -> nn.Module:
     return backbone.to(memory_format=torch.channels_last)
 
 
-def make_norm_factory(cfg: CfgNode, use_group_norm: bool) -> NormFactory:
-    """Group norm as MODEL.GROUP_NORM has it, or frozen batch norm."""
-    if not use_group_norm:
-        return FrozenBatchNorm2d
-    return build_group_norm(cfg)
+def build_with_fpn(cfg: ConfigNode, name: str) -> Backbone:
+    """The body `name` with a pyramid of one level a map, and one more."""
+    body = BODIES[name](cfg, name)
+    norm = build_group_norm(cfg) if cfg.MODEL.FPN.USE_GN else None
+    channels = _make_fpn_channels(cfg, name)
+    fpn = FPN(body.out_channels, channels, norm, cfg.MODEL.FPN.USE_RELU, LastLevelMaxPool())
+    return _make_backbone(cfg, body, fpn)
 
 
-@BACKBONES.register(*(f"{name}-FPN" for name in VOVNET_SPECS))
-def build_vovnet_fpn(cfg: CfgNode) -> Backbone:
-    """A VoVNet body with FPN."""
-    vovnet, spec = cfg.MODEL.VOVNET, VOVNET_SPECS[cfg.MODEL.BACKBONE.CONV_BODY.removesuffix("-FPN")]
-    stage2_channels = spec.concat_channels[0]
-    if stage2_channels != vovnet.OUT_CHANNELS:
-        raise ValueError(
-            f"MODEL.VOVNET.OUT_CHANNELS = {vovnet.OUT_CHANNELS}: the first stage of "
-            f"{cfg.MODEL.BACKBONE.CONV_BODY} gives {stage2_channels} channels; set it to that"
-        )
-    body = VoVNet(spec, make_norm_factory(cfg, vovnet.USE_GN), recompute_concat=vovnet.RECOMPUTE_CONCAT)
-    return _build_with_fpn(cfg, body, vovnet.BACKBONE_OUT_CHANNELS)
+def build_single_map(cfg: ConfigNode, name: str) -> Backbone:
+    """The body `name` with its last map alone."""
+    return _make_backbone(cfg, BODIES[name](cfg, name), None)
 
 
-@BACKBONES.register(*(f"{name}-FPN" for name in RESNET_BLOCKS))
-def build_resnet_fpn(cfg: CfgNode) -> Backbone:
-    """A ResNet or ResNeXt body with FPN."""
-    resnets = cfg.MODEL.RESNETS
-    if resnets.RES5_DILATION != 1:
-        raise ValueError(f"MODEL.RESNETS.RES5_DILATION = {resnets.RES5_DILATION}: FPN bodies take 1 only")
-    body = ResNet(
-        RESNET_BLOCKS[cfg.MODEL.BACKBONE.CONV_BODY.removesuffix("-FPN")],
-        norm=make_norm_factory(cfg, _uses_group_norm("TRANS_FUNC", resnets.TRANS_FUNC, "Bottleneck")),
-        stem_norm=make_norm_factory(cfg, _uses_group_norm("STEM_FUNC", resnets.STEM_FUNC, "Stem")),
-        stem_out_channels=resnets.STEM_OUT_CHANNELS,
-        res2_out_channels=resnets.RES2_OUT_CHANNELS,
-        num_groups=resnets.NUM_GROUPS,
-        width_per_group=resnets.WIDTH_PER_GROUP,
-        stride_in_1x1=resnets.STRIDE_IN_1X1,
-    )
-    return _build_with_fpn(cfg, body, resnets.BACKBONE_OUT_CHANNELS)
+def _make_fpn_channels(cfg: ConfigNode, name: str) -> int:
+    """The channels of every level."""
+    channels: int = cfg.MODEL.FPN.OUT_CHANNELS
+    if channels:
+        return channels
+    if name.startswith(("V-", "V2-")):
+        channels = cfg.MODEL.VOVNET.BACKBONE_OUT_CHANNELS
+    elif name in resnet.RESNET_BLOCKS:
+        channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
+    return channels or 256
 
 
-def _uses_group_norm(key: str, value: str, part: str) -> bool:
-    """Which norm the family's class name stands for."""
-    known = {f"{part}WithFixedBatchNorm": False, f"{part}WithGN": True}
-    if value not in known:
-        raise ValueError(f"MODEL.RESNETS.{key} = {value!r}: known are {', '.join(known)}")
-    return known[value]
+def _make_backbone(cfg: ConfigNode, body: Body, fpn: FPN | None) -> Backbone:
+    """Body and neck, with the stages below MODEL.BACKBONE.FREEZE_CONV_BODY_AT frozen."""
+    backbone = Backbone(body, fpn)
+    backbone.freeze(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
+    return backbone
 
 
-def _build_with_fpn(cfg: CfgNode, body: VoVNet | ResNet, out_channels: int) -> Backbone:
-    """Body and pyramid, with the stages below MODEL.BACKBONE.FREEZE_CONV_BODY_AT frozen."""
-    _freeze(body, cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
-    norm = make_norm_factory(cfg, True) if cfg.MODEL.FPN.USE_GN else None
-    fpn = FPN(body.out_channels, out_channels, norm, cfg.MODEL.FPN.USE_RELU, LastLevelMaxPool())
-    return Backbone(body, fpn, out_channels)
+NECKS: dict[str, Callable[[ConfigNode, str], Backbone]] = {"FPN": build_with_fpn, "C5": build_single_map}
+BODY_FILES = (vovnet, resnet)  # importing them filled BODIES
 
 
-def _freeze(body: Body, freeze_at: int) -> None:
-    """Takes the first `freeze_at` of stem, stage, stage, ... out of training; none below one."""
-    if freeze_at > len(body.stages):
-        raise ValueError(
-            f"MODEL.BACKBONE.FREEZE_CONV_BODY_AT = {freeze_at}: the body has a stem and "
-            f"{len(body.stages) - 1} stages; allowed are 0 (train everything) to {len(body.stages)}"
-        )
-    for stage in body.stages[: max(freeze_at, 0)]:
-        stage.requires_grad_(False)
+def add_necks(names: Iterable[str]) -> None:
+    """Registers bodies of BODIES under every neck: V-39 as V-39-FPN, V-39-C5."""
+    for name in names:
+        for neck, build in NECKS.items():
+            BACKBONES.register(f"{name}-{neck}")(make_builder(build, name))
+
+
+def make_builder(build: Callable[[ConfigNode, str], Backbone], name: str) -> Callable[[ConfigNode], Backbone]:
+    """`build` for the body `name`."""
+    return lambda cfg: build(cfg, name)
+
+
+add_necks(BODIES)

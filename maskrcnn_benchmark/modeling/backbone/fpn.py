@@ -62,10 +62,15 @@ class FPN(nn.Module):
     ) -> None:
         super().__init__()
         self.num_inputs = len(in_channels)
+        self.out_channels = out_channels
         for level, channels in enumerate(in_channels, start=1):
             self.add_module(f"fpn_inner{level}", _conv_block(channels, out_channels, 1, norm, relu))
             self.add_module(f"fpn_layer{level}", _conv_block(out_channels, out_channels, 3, norm, relu))
         self.top_blocks = top_block
+
+    def strides(self, body_strides: Sequence[int]) -> tuple[int, ...]:
+        """The strides of the levels, from those of the body's maps."""
+        return (*body_strides, *([] if self.top_blocks is None else [2 * body_strides[-1]]))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The body's maps -> maps [N,out_channels,Hi,Wi]; both finest first, the top block's last."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
+from maskrcnn_benchmark.modeling.registry import BODIES
 
 RESNET_BLOCKS = {"R-50": (3, 4, 6, 3), "R-101": (3, 4, 23, 3), "R-152": (3, 8, 36, 3)}
 
@@ -74,7 +76,7 @@ class Bottleneck(nn.Module):
         return fused_conv2d(out, self.conv3, self.bn3, relu=True, residual=x)
 
 
-class ResNet(nn.Module):
+class ResNet(Body):
     """Stem and four stages of bottlenecks; gives the stages' outputs, strides 4, 8, 16 and 32, finest first.
 
     blocks: bottlenecks a stage. num_groups, width_per_group: of the 3x3 convolutions of the first stage; the
@@ -94,6 +96,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.out_channels = tuple(res2_out_channels * 2**index for index in range(len(blocks)))
+        self.strides = (4, 8, 16, 32)
         self.stem = Stem(stem_out_channels, stem_norm)
         in_channels = stem_out_channels
         for index, num_blocks in enumerate(blocks):
@@ -114,12 +117,28 @@ class ResNet(nn.Module):
         """The stem and the stages in order, as FREEZE_CONV_BODY_AT counts them."""
         return (self.stem, *(self.get_submodule(f"layer{i + 1}") for i in range(len(self.out_channels))))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images [N,3,H,W] -> four maps [N,Ci,Hi,Wi]."""
-        stem, *stages = self.stages
-        x = stem(images.contiguous(memory_format=torch.channels_last))
-        features = []
-        for stage in stages:
-            x = stage(x)
-            features.append(x)
-        return tuple(features)
+
+@BODIES.register(*RESNET_BLOCKS)
+def build_resnet(cfg: ConfigNode, name: str) -> ResNet:
+    """The ResNet or ResNeXt body of that name."""
+    resnets = cfg.MODEL.RESNETS
+    if resnets.RES5_DILATION != 1:
+        raise ValueError(f"MODEL.RESNETS.RES5_DILATION = {resnets.RES5_DILATION}: FPN bodies take 1 only")
+    return ResNet(
+        RESNET_BLOCKS[name],
+        norm=make_norm_factory(cfg, _uses_group_norm("TRANS_FUNC", resnets.TRANS_FUNC, "Bottleneck")),
+        stem_norm=make_norm_factory(cfg, _uses_group_norm("STEM_FUNC", resnets.STEM_FUNC, "Stem")),
+        stem_out_channels=resnets.STEM_OUT_CHANNELS,
+        res2_out_channels=resnets.RES2_OUT_CHANNELS,
+        num_groups=resnets.NUM_GROUPS,
+        width_per_group=resnets.WIDTH_PER_GROUP,
+        stride_in_1x1=resnets.STRIDE_IN_1X1,
+    )
+
+
+def _uses_group_norm(key: str, value: str, part: str) -> bool:
+    """Which norm the family's class name stands for."""
+    known = {f"{part}WithFixedBatchNorm": False, f"{part}WithGN": True}
+    if value not in known:
+        raise ValueError(f"MODEL.RESNETS.{key} = {value!r}: known are {', '.join(known)}")
+    return known[value]

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
+from maskrcnn_benchmark.modeling.registry import BODIES
 
 NUM_STAGES = 4
 
@@ -110,12 +113,13 @@ class Pooling(nn.Module):
         return F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
 
 
-class VoVNet(nn.Module):
+class VoVNet(Body):
     """Stem and four OSA stages; gives the stages' outputs, strides 4, 8, 16 and 32, finest first."""
 
     def __init__(self, spec: VoVNetSpec, norm: NormFactory, recompute_concat: bool = True) -> None:
         super().__init__()
         self.out_channels = spec.concat_channels
+        self.strides = (4, 8, 16, 32)
         stem = _conv_norm("stem_1", 3, 64, norm, stride=2)
         stem += _conv_norm("stem_2", 64, 64, norm)
         stem += _conv_norm("stem_3", 64, 128, norm, stride=2)
@@ -129,16 +133,6 @@ class VoVNet(nn.Module):
     def stages(self) -> tuple[nn.Module, ...]:
         """The stem and the stages in order, as FREEZE_CONV_BODY_AT counts them."""
         return (self.stem, *(self.get_submodule(f"stage{index + 2}") for index in range(NUM_STAGES)))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images [N,3,H,W] -> four maps [N,Ci,Hi,Wi]."""
-        stem, *stages = self.stages
-        x = stem(images.contiguous(memory_format=torch.channels_last))
-        features = []
-        for stage in stages:
-            x = stage(x)
-            features.append(x)
-        return tuple(features)
 
 
 def _stage(
@@ -162,3 +156,19 @@ def _stage(
         )
         stage.add_module(name, module)
     return stage
+
+
+@BODIES.register(*VOVNET_SPECS)
+def build_vovnet(cfg: ConfigNode, name: str) -> VoVNet:
+    """The VoVNet body of that name.
+
+    Raises ValueError where MODEL.VOVNET.OUT_CHANNELS is not that of its first stage.
+    """
+    vovnet, spec = cfg.MODEL.VOVNET, VOVNET_SPECS[name]
+    stage2_channels = spec.concat_channels[0]
+    if stage2_channels != vovnet.OUT_CHANNELS:
+        raise ValueError(
+            f"MODEL.VOVNET.OUT_CHANNELS = {vovnet.OUT_CHANNELS}: the first stage of "
+            f"{cfg.MODEL.BACKBONE.CONV_BODY} gives {stage2_channels} channels; set it to that"
+        )
+    return VoVNet(spec, make_norm_factory(cfg, vovnet.USE_GN), recompute_concat=vovnet.RECOMPUTE_CONCAT)
