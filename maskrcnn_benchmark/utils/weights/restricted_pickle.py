@@ -1,0 +1,123 @@
+"""Pickles of numpy arrays, such as Detectron's .pkl files, read without running anything that they name.
+
+Not even numpy's own reading code runs: a pickle's arrays and number types become the two plain classes below,
+which take bytes, a shape and a type code and nothing else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import IO, Any
+
+import numpy as np
+
+TYPE_CODE = re.compile(r"[biufc]\d{1,2}|b1|\?")  # booleans and numbers
+
+
+class ForbiddenPickleError(pickle.UnpicklingError):
+    """A pickle asks for something other than arrays of numbers and plain values; nothing of it was run."""
+
+
+class PickledType:
+    """A number type: `f4` for float32, little-endian unless its state says otherwise."""
+
+    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
+        if not isinstance(code, str) or not TYPE_CODE.fullmatch(code):
+            raise ForbiddenPickleError(f"it holds an array of type {code!r}, which is no type of numbers")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if state[1] == ">":
+            self.dtype = self.dtype.newbyteorder(">")
+
+
+class PickledArray:
+    """An array that is filled by its state: (version, shape, type, whether Fortran order, bytes)."""
+
+    def __init__(self, *_: object) -> None:
+        self.array = np.empty(0, np.float32)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, kind, is_fortran, data = state
+        self.array = _array(data, kind, shape, "F" if is_fortran else "C")
+
+
+def read_buffer(data: object, kind: object, shape: tuple[int, ...], order: str) -> PickledArray:
+    """The array of a pickle of protocol 5."""
+    found = PickledArray()
+    found.array = _array(data, kind, shape, order)
+    return found
+
+
+def read_number(kind: object, data: object) -> Any:
+    """A number from its bytes."""
+    return _array(data, kind, (), "C").item()
+
+
+def encode(text: str, encoding: str = "latin1") -> bytes:
+    """Bytes, which Python 3 writes as latin1 text in the protocols of Python 2."""
+    return str(text).encode("latin1" if encoding in ("latin1", "latin-1") else "utf-8")
+
+
+def no_bytes() -> bytes:
+    """What Python 3 writes as `bytes()` in the protocols of Python 2."""
+    return b""
+
+
+ADMITTED: Mapping[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): encode,
+    ("__builtin__", "bytes"): no_bytes,
+    ("numpy", "dtype"): PickledType,
+    ("numpy", "ndarray"): PickledArray,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): PickledArray for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): read_number for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): read_buffer for core in ("core", "_core")},
+}
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Admits arrays of numbers and plain values; any other name ends the reading."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ADMITTED:
+            raise ForbiddenPickleError(f"it asks to call {module}.{name}")
+        return ADMITTED[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ForbiddenPickleError("it refers to objects outside the file")
+
+
+def load_arrays(file: IO[bytes]) -> Any:
+    """The content of a pickle: numpy arrays and plain values; text of Python 2 is read as latin1.
+
+    Raises:
+        ForbiddenPickleError: it names anything else. Nothing it names was called.
+        Exception: whatever the unpickler says of a damaged file (EOFError, ValueError, KeyError, ...).
+    """
+    return _opened(ArrayUnpickler(file, encoding="latin1").load())
+
+
+def _array(data: object, kind: object, shape: Any, order: str) -> np.ndarray:
+    if isinstance(data, str):
+        data = data.encode("latin1")
+    if not isinstance(kind, PickledType) or not isinstance(data, (bytes, bytearray)):
+        raise ForbiddenPickleError("it holds an array of something other than numbers")
+    array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
+    return array.astype(kind.dtype.newbyteorder("="))  # a copy that may be written to
+
+
+def _opened(value: Any) -> Any:
+    """`value` with the arrays themselves in the place of what held them."""
+    if isinstance(value, PickledArray):
+        return value.array
+    if isinstance(value, PickledType) or callable(value):
+        raise ForbiddenPickleError("it holds something other than arrays of numbers and plain values")
+    if isinstance(value, dict):
+        return {_opened(key): _opened(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_opened(item) for item in value)
+    return value
