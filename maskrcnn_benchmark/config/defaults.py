@@ -21,6 +21,10 @@ _C.MODEL.DEVICE = "auto"  # auto | cpu | cuda | cuda:N; auto takes a GPU when th
 _C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
 _C.MODEL.MASK_ON = False  # adds the mask head: Mask R-CNN
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False  # one box per region instead of one per class
+_C.MODEL.BOX_REG_LOSS = (
+    "smooth_l1"  # (new) box head: smooth_l1 | l1 on deltas; iou | giou | bounded_iou | diou | ciou on boxes
+)
+_C.MODEL.BOX_REG_LOSS_WEIGHT = 1.0  # (new) factor of the box head's box loss
 _C.MODEL.WEIGHT = ""  # weights to start from: a path or a catalog:// name; "" starts from scratch
 _C.MODEL.WEIGHT_PARTIAL = False  # (new) accept a weights file that leaves part of the model untouched
 _C.MODEL.COMPILE = False  # (new) torch.compile the dense part: body, FPN, RPN head
@@ -45,9 +49,11 @@ _C.MODEL.GROUP_NORM.EPSILON = 1e-5
 _C.MODEL.VOVNET = CN()
 _C.MODEL.VOVNET.PRETRAINED = ""  # (family, unused there as well) only "" is accepted
 _C.MODEL.VOVNET.USE_GN = False  # GroupNorm instead of frozen batch norm
-_C.MODEL.VOVNET.OUT_CHANNELS = 256  # channels of the first OSA stage; must be those of the body
+_C.MODEL.VOVNET.OUT_CHANNELS = 256  # channels of the first OSA stage: those of the body, or this default
 _C.MODEL.VOVNET.BACKBONE_OUT_CHANNELS = 256  # channels of every FPN level
 _C.MODEL.VOVNET.RECOMPUTE_CONCAT = True  # (new) do not keep OSA concatenations for backward: less memory
+_C.MODEL.VOVNET.IDENTITY = True  # (new) False: no OSA module adds its input, as in timm's vovnet39a
+_C.MODEL.VOVNET.SQUEEZE_EVERY_MODULE = False  # (new) V2: as vovnet-detectron2; False: the last of a stage
 
 _C.MODEL.RESNETS = CN()
 _C.MODEL.RESNETS.NUM_GROUPS = 1  # groups of the 3x3 convolution (ResNeXt > 1)
@@ -81,6 +87,8 @@ _C.MODEL.RPN.NMS_THRESH = 0.7
 _C.MODEL.RPN.MIN_SIZE = 0  # pixels; smaller proposals are dropped
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TRAIN = 2000  # over all levels; of the whole batch or each image, see below
 _C.MODEL.RPN.FPN_POST_NMS_TOP_N_TEST = 2000  # over all levels, each image
+_C.MODEL.RPN.BOX_REG_LOSS = "smooth_l1"  # (new) as MODEL.BOX_REG_LOSS, for the RPN
+_C.MODEL.RPN.BOX_REG_LOSS_WEIGHT = 1.0  # (new) factor of the RPN's box loss
 _C.MODEL.RPN.FPN_POST_NMS_PER_BATCH = True  # training: the top N of the batch (True) or of each image (False)
 
 _C.MODEL.ROI_HEADS = CN()
@@ -121,6 +129,7 @@ _C.MODEL.ROI_MASK_HEAD.USE_GN = False
 
 _C.INPUT = CN()
 _C.INPUT.MIN_SIZE_TRAIN = (800,)  # short side, pixels; several: one is drawn for each image
+_C.INPUT.MIN_SIZE_RANGE_TRAIN = (-1, -1)  # (new) draw the short side from low .. high instead; -1: off
 _C.INPUT.MAX_SIZE_TRAIN = 1333  # long side at most
 _C.INPUT.MIN_SIZE_TEST = 800
 _C.INPUT.MAX_SIZE_TEST = 1333
@@ -152,6 +161,12 @@ _C.SOLVER.BIAS_LR_FACTOR = 2.0
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.WEIGHT_DECAY = 0.0005
 _C.SOLVER.WEIGHT_DECAY_BIAS = 0.0
+_C.SOLVER.BACKBONE_LR_FACTOR = 1.0  # (new) factor of the rate of the body, backbone.body
+_C.SOLVER.LR_SCHEDULE = (
+    "multistep"  # (new) multistep: drops at STEPS | poly | cosine: falls until MAX_ITER; all after a warm-up
+)
+_C.SOLVER.POLY_POWER = 0.9  # (new) poly: the rate falls as (1 - progress) ** POLY_POWER
+_C.SOLVER.END_LR_FACTOR = 0.0  # (new) poly, cosine: where the rate ends, as a fraction of BASE_LR
 _C.SOLVER.GAMMA = 0.1  # the rate is multiplied by this at each of STEPS
 _C.SOLVER.STEPS = (30000,)
 _C.SOLVER.WARMUP_FACTOR = 1.0 / 3

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.modeling.backbone import resnet, vovnet
+from maskrcnn_benchmark.modeling.backbone import mobilenet, resnet, vgg, vovnet, vovnet_v2
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
@@ -20,7 +20,7 @@ from maskrcnn_benchmark.modeling.registry import BACKBONES, BODIES
 
 
 class Backbone(nn.Module):
-    """A body and the pyramid over it; without one, the body's last map alone.
+    """A body and the pyramid over it; without one, the body's single map alone.
 
     out_channels: of every map. strides: one a map, finest first.
     """
@@ -29,14 +29,15 @@ class Backbone(nn.Module):
         super().__init__()
         self.body = body
         self.fpn = fpn
-        self.out_channels: int = body.out_channels[-1] if fpn is None else fpn.out_channels
-        self.strides: tuple[int, ...] = body.strides[-1:] if fpn is None else fpn.strides(body.strides)
+        single = body.single_map
+        self.out_channels: int = body.out_channels[single] if fpn is None else fpn.out_channels
+        self.strides: tuple[int, ...] = (body.strides[single],) if fpn is None else fpn.strides(body.strides)
         self.num_frozen_stages = 0
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images [N,3,H,W] -> maps [N,out_channels,Hi,Wi], finest first."""
         features = self.body(images)
-        return features[-1:] if self.fpn is None else self.fpn(features)
+        return (features[self.body.single_map],) if self.fpn is None else self.fpn(features)
 
     def freeze(self, num_stages: int) -> None:
         """Takes the first `num_stages` of the body's stem, stage, stage, ... out of training; none below one.
@@ -83,7 +84,7 @@ def build_with_fpn(cfg: ConfigNode, name: str) -> Backbone:
 
 
 def build_single_map(cfg: ConfigNode, name: str) -> Backbone:
-    """The body `name` with its last map alone."""
+    """The body `name` with one map alone: the last, but for VGG."""
     return _make_backbone(cfg, BODIES[name](cfg, name), None)
 
 
@@ -107,7 +108,7 @@ def _make_backbone(cfg: ConfigNode, body: Body, fpn: FPN | None) -> Backbone:
 
 
 NECKS: dict[str, Callable[[ConfigNode, str], Backbone]] = {"FPN": build_with_fpn, "C5": build_single_map}
-BODY_FILES = (vovnet, resnet)  # importing them filled BODIES
+BODY_FILES = (vovnet, vovnet_v2, resnet, mobilenet, vgg)  # importing them filled BODIES
 
 
 def add_necks(names: Iterable[str]) -> None:

@@ -21,6 +21,7 @@ class Body(nn.Module):
 
     out_channels: tuple[int, ...]  # of each map
     strides: tuple[int, ...]  # of each map, in pixels of the image
+    single_map = -1  # which of the maps stands alone where there is no pyramid
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:

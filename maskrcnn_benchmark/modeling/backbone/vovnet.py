@@ -5,105 +5,45 @@ Module names, slashes included, are those of the published checkpoints.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
+from maskrcnn_benchmark.modeling.backbone.osa import ConvNormReLU, OSAModule, conv_norm, separable_conv_norm
 from maskrcnn_benchmark.modeling.registry import BODIES
 
 NUM_STAGES = 4
+ANY_WIDTH = 256  # the default of MODEL.VOVNET.OUT_CHANNELS: says nothing about the body
 
 
 @dataclass(frozen=True)
 class VoVNetSpec:
-    """Widths and depths of the stages 2..5 (table 1 of the paper)."""
+    """Widths and depths of the stages 2..5 (table 1 of the paper), and what the second version adds."""
 
     layer_channels: tuple[int, ...]  # of each 3x3 convolution
     concat_channels: tuple[int, ...]  # of each module's output
     modules: tuple[int, ...]  # OSA modules a stage
     layers_per_module: int = 5
+    stem_channels: int = 128  # of the stem's output
+    depthwise: bool = False  # separable 3x3 convolutions, but for the first of the stem
+    squeeze: Literal["never", "last", "every"] = "never"  # which modules of a stage scale their channels
+    identity: bool = True  # modules add their input, but for the first of each stage
 
 
-_WIDE = ((128, 160, 192, 224), (256, 512, 768, 1024))
+WIDE = ((128, 160, 192, 224), (256, 512, 768, 1024))
 VOVNET_SPECS = {
     "V-27-slim": VoVNetSpec((64, 80, 96, 112), (128, 256, 384, 512), (1, 1, 1, 1)),
-    "V-39": VoVNetSpec(*_WIDE, modules=(1, 1, 2, 2)),
-    "V-57": VoVNetSpec(*_WIDE, modules=(1, 1, 4, 3)),
-    "V-75": VoVNetSpec(*_WIDE, modules=(1, 2, 6, 3)),
-    "V-93": VoVNetSpec(*_WIDE, modules=(1, 3, 8, 3)),
+    "V-39": VoVNetSpec(*WIDE, modules=(1, 1, 2, 2)),
+    "V-57": VoVNetSpec(*WIDE, modules=(1, 1, 4, 3)),
+    "V-69": VoVNetSpec(*WIDE, modules=(1, 1, 6, 3)),
+    "V-75": VoVNetSpec(*WIDE, modules=(1, 2, 6, 3)),
+    "V-93": VoVNetSpec(*WIDE, modules=(1, 3, 8, 3)),
 }
-
-
-def _conv_norm(
-    name: str, in_channels: int, out_channels: int, norm: NormFactory, kernel: int = 3, stride: int = 1
-) -> list[tuple[str, nn.Module]]:
-    """A convolution that keeps the size (times 1/stride), and its norm, under the published names."""
-    conv = Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight)
-    return [(f"{name}/conv", conv), (f"{name}/norm", norm(out_channels))]
-
-
-class ConvNormReLU(nn.Sequential):
-    """Convolutions and norms in turn (conv, norm, conv, norm, ...), a ReLU after each pair."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        layers = list(self)
-        for conv, norm in zip(layers[0::2], layers[1::2], strict=True):
-            assert isinstance(conv, Conv2d)
-            x = fused_conv2d(x, conv, norm, relu=True)
-        return x
-
-
-class OSAModule(nn.Module):
-    """One-shot aggregation: a chain of 3x3 convolutions; the input and every link are joined once, by a 1x1.
-
-    identity: add the module's input to its output. recompute_concat: see `concat_conv2d`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        in_channels: int,
-        layer_channels: int,
-        concat_channels: int,
-        num_layers: int,
-        norm: NormFactory,
-        identity: bool,
-        recompute_concat: bool,
-    ) -> None:
-        super().__init__()
-        assert not identity or in_channels == concat_channels
-        self.identity = identity
-        self.recompute_concat = recompute_concat
-        widths = [in_channels] + [layer_channels] * num_layers
-        self.layers = nn.ModuleList(
-            ConvNormReLU(OrderedDict(_conv_norm(f"{name}_{i}", widths[i], widths[i + 1], norm)))
-            for i in range(num_layers)
-        )
-        self.concat = nn.Sequential(
-            OrderedDict(_conv_norm(f"{name}_concat", sum(widths), concat_channels, norm, kernel=1))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N,C,H,W] -> [N,concat_channels,H,W]."""
-        parts = [x]
-        for layer in self.layers:
-            parts.append(layer(parts[-1]))
-        conv, norm = self.concat
-        assert isinstance(conv, Conv2d)
-        out = concat_conv2d(parts, conv, norm, relu=True, recompute=self.recompute_concat)
-        # the ReLU keeps its output for backward, so the sum is a new tensor while gradients are wanted
-        if self.identity:
-            out = out + x if torch.is_grad_enabled() else out.add_(x)
-        return out
 
 
 class Pooling(nn.Module):
@@ -120,11 +60,12 @@ class VoVNet(Body):
         super().__init__()
         self.out_channels = spec.concat_channels
         self.strides = (4, 8, 16, 32)
-        stem = _conv_norm("stem_1", 3, 64, norm, stride=2)
-        stem += _conv_norm("stem_2", 64, 64, norm)
-        stem += _conv_norm("stem_3", 64, 128, norm, stride=2)
-        self.stem = ConvNormReLU(OrderedDict(stem))
-        in_channels = 128
+        conv = separable_conv_norm if spec.depthwise else conv_norm
+        stem = conv_norm("stem_1", 3, 64, norm, stride=2)
+        stem += conv("stem_2", 64, 64, norm)
+        stem += conv("stem_3", 64, spec.stem_channels, norm, stride=2)
+        self.stem = ConvNormReLU(stem)
+        in_channels = spec.stem_channels
         for index in range(NUM_STAGES):
             self.add_module(f"stage{index + 2}", _stage(index, in_channels, spec, norm, recompute_concat))
             in_channels = spec.concat_channels[index]
@@ -142,6 +83,7 @@ def _stage(
     stage = nn.Sequential()
     if index > 0:
         stage.add_module("Pooling", Pooling())
+    last = spec.modules[index] - 1
     for number in range(spec.modules[index]):
         name = f"OSA{index + 2}_{number + 1}"
         module = OSAModule(
@@ -151,8 +93,10 @@ def _stage(
             spec.concat_channels[index],
             spec.layers_per_module,
             norm,
-            identity=number > 0,
+            identity=spec.identity and number > 0,
             recompute_concat=recompute_concat,
+            depthwise=spec.depthwise,
+            squeeze=spec.squeeze == "every" or (spec.squeeze == "last" and number == last),
         )
         stage.add_module(name, module)
     return stage
@@ -162,13 +106,20 @@ def _stage(
 def build_vovnet(cfg: ConfigNode, name: str) -> VoVNet:
     """The VoVNet body of that name.
 
-    Raises ValueError where MODEL.VOVNET.OUT_CHANNELS is not that of its first stage.
+    Raises ValueError where MODEL.VOVNET.OUT_CHANNELS is neither its default nor that of the first stage.
     """
-    vovnet, spec = cfg.MODEL.VOVNET, VOVNET_SPECS[name]
-    stage2_channels = spec.concat_channels[0]
-    if stage2_channels != vovnet.OUT_CHANNELS:
+    return make_vovnet(cfg, name, VOVNET_SPECS[name])
+
+
+def make_vovnet(cfg: ConfigNode, name: str, spec: VoVNetSpec) -> VoVNet:
+    """The body that `spec` describes, as the keys of MODEL.VOVNET vary it."""
+    vovnet, stage2_channels = cfg.MODEL.VOVNET, spec.concat_channels[0]
+    if vovnet.OUT_CHANNELS not in (stage2_channels, ANY_WIDTH):
         raise ValueError(
-            f"MODEL.VOVNET.OUT_CHANNELS = {vovnet.OUT_CHANNELS}: the first stage of "
-            f"{cfg.MODEL.BACKBONE.CONV_BODY} gives {stage2_channels} channels; set it to that"
+            f"MODEL.VOVNET.OUT_CHANNELS = {vovnet.OUT_CHANNELS}: the first stage of {name} gives "
+            f"{stage2_channels} channels; set it to that, or leave it out"
         )
-    return VoVNet(spec, make_norm_factory(cfg, vovnet.USE_GN), recompute_concat=vovnet.RECOMPUTE_CONCAT)
+    if not vovnet.IDENTITY:
+        spec = replace(spec, identity=False)
+    norm = make_norm_factory(cfg, vovnet.USE_GN)
+    return VoVNet(spec, norm, recompute_concat=vovnet.RECOMPUTE_CONCAT)

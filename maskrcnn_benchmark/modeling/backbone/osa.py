@@ -1,0 +1,144 @@
+"""The modules of VoVNets: convolutions under the published names, and one-shot aggregation.
+
+Lee et al. 2019, "An Energy and GPU-Computation Efficient Backbone Network" (section 3.2: the aggregation);
+Lee and Park 2020, "CenterMask" (section 3.3: identity and effective squeeze-excitation).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.norm import NormFactory
+
+NamedLayers = list[tuple[str, nn.Module]]
+
+
+def conv_norm(
+    name: str, in_channels: int, out_channels: int, norm: NormFactory, kernel: int = 3, stride: int = 1
+) -> NamedLayers:
+    """A convolution that keeps the size (times 1/stride), and its norm, under the published names."""
+    conv = _conv(in_channels, out_channels, kernel, stride)
+    return [(f"{name}/conv", conv), (f"{name}/norm", norm(out_channels))]
+
+
+def separable_conv_norm(
+    name: str, in_channels: int, out_channels: int, norm: NormFactory, stride: int = 1
+) -> NamedLayers:
+    """The depthwise-separable one: 3x3 within each channel, then a 1x1 across them and its norm."""
+    depthwise = _conv(in_channels, in_channels, 3, stride, groups=in_channels)
+    pointwise = _conv(in_channels, out_channels, 1)
+    return [
+        (f"{name}/dw_conv3x3", depthwise),
+        (f"{name}/pw_conv1x1", pointwise),
+        (f"{name}/pw_norm", norm(out_channels)),
+    ]
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> Conv2d:
+    conv = Conv2d(
+        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+    )
+    nn.init.kaiming_normal_(conv.weight)
+    return conv
+
+
+class ConvNormReLU(nn.Sequential):
+    """Convolutions and norms in turn, a ReLU after each norm; a convolution without a norm runs alone."""
+
+    def __init__(self, layers: NamedLayers) -> None:
+        super().__init__(OrderedDict(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = list(self)
+        for conv, following in pairwise(layers):
+            if isinstance(conv, Conv2d):
+                norm = None if isinstance(following, Conv2d) else following
+                x = fused_conv2d(x, conv, norm, relu=norm is not None)
+        return x
+
+
+class EffectiveSqueezeExcitation(nn.Module):
+    """A factor a channel, from the means over the map by one layer of full width and a hard sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = Conv2d(channels, channels, 1)
+        nn.init.kaiming_normal_(self.fc.weight)
+        assert self.fc.bias is not None
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N,C,H,W] -> factors [N,C,1,1] in 0..1."""
+        return F.hardsigmoid(fused_conv2d(x.mean((2, 3), keepdim=True), self.fc))
+
+
+class OSAModule(nn.Module):
+    """One-shot aggregation: a chain of 3x3 convolutions; the input and every link are joined once, by a 1x1.
+
+    depthwise: separable 3x3 convolutions, in a chain that starts from the input brought to layer_channels.
+    squeeze: scale the channels of the result. identity: add the module's input to its output.
+    recompute_concat: see `concat_conv2d`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        layer_channels: int,
+        concat_channels: int,
+        num_layers: int,
+        norm: NormFactory,
+        identity: bool,
+        recompute_concat: bool,
+        depthwise: bool = False,
+        squeeze: bool = False,
+    ) -> None:
+        super().__init__()
+        assert not identity or in_channels == concat_channels
+        self.identity = identity
+        self.recompute_concat = recompute_concat
+        self.conv_reduction: ConvNormReLU | None = None
+        if depthwise and in_channels != layer_channels:
+            reduction = conv_norm(f"{name}_reduction_0", in_channels, layer_channels, norm, kernel=1)
+            self.conv_reduction = ConvNormReLU(reduction)
+        widths = [in_channels] + [layer_channels] * num_layers
+        self.layers = nn.ModuleList()
+        for number in range(num_layers):
+            layer = f"{name}_{number}"
+            self.layers.append(
+                ConvNormReLU(
+                    separable_conv_norm(layer, layer_channels, layer_channels, norm)
+                    if depthwise
+                    else conv_norm(layer, widths[number], layer_channels, norm)
+                )
+            )
+        concat = conv_norm(f"{name}_concat", sum(widths), concat_channels, norm, kernel=1)
+        self.concat = nn.Sequential(OrderedDict(concat))
+        self.ese = EffectiveSqueezeExcitation(concat_channels) if squeeze else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N,C,H,W] -> [N,concat_channels,H,W]."""
+        parts = [x]
+        link = x if self.conv_reduction is None else self.conv_reduction(x)
+        for layer in self.layers:
+            link = layer(link)
+            parts.append(link)
+        conv, norm = self.concat
+        assert isinstance(conv, Conv2d)
+        out = concat_conv2d(parts, conv, norm, relu=True, recompute=self.recompute_concat)
+        # the ReLU keeps its output for backward, so what follows is a new tensor while gradients are wanted
+        in_place = not torch.is_grad_enabled()
+        if self.ese is not None:
+            factors = self.ese(out)
+            out = out.mul_(factors) if in_place else out * factors
+            in_place = True  # the product is nobody's to keep
+        if self.identity:
+            out = out.add_(x) if in_place else out + x
+        return out
