@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.conv_norm import finish_conv, fold_norm, fused_conv2d
+from maskrcnn_benchmark.layers.conv_norm import autocast_dtype, finish_conv, fold_norm, fused_conv2d
 
 
 def concat_conv2d(
@@ -31,9 +31,8 @@ def concat_conv2d(
         return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
     assert (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
     weight, bias = fold_norm(conv, norm)
-    device = weight.device.type
-    if torch.is_autocast_enabled(device):  # which does not look into the function below
-        dtype = torch.get_autocast_dtype(device)
+    dtype = autocast_dtype(weight)
+    if dtype is not None:  # autocast does not look into the function below
         weight, bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         parts = [part.to(dtype) for part in parts]
     return finish_conv(_ConcatConv.apply(weight, bias, *parts), norm, relu, None)

@@ -78,6 +78,14 @@ def fold_norm(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor |
     return conv.weight * scale.view(-1, 1, 1, 1), shift if conv.bias is None else shift + conv.bias * scale
 
 
+def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
+    """The type that autocast computes in on the tensor's device; None where it is off (always on meta)."""
+    device = tensor.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
 def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
@@ -105,8 +113,7 @@ def _prepares(x: Tensor, conv: Conv2d) -> bool:
 
 def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None) -> PreparedConv:
     """What `conv` has prepared for inputs like x, renewed where the type or a source has changed."""
-    device = x.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else conv.weight.dtype
+    dtype = autocast_dtype(x) or conv.weight.dtype
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
     stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in sources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone import build_backbone
@@ -11,12 +12,16 @@ from maskrcnn_benchmark.modeling.roi_heads.roi_heads import build_roi_heads
 from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn
 
 
-def build_detection_model(cfg: ConfigNode) -> GeneralizedRCNN:
+def build_detection_model(cfg: ConfigNode, backbone: nn.Module | None = None) -> GeneralizedRCNN:
     """The detector of a configuration, on the CPU, with random weights, laid out channels_last.
+
+    `backbone`: takes the place of the one that MODEL.BACKBONE names; has `out_channels` and gives the maps
+    that the configuration's anchors and poolers are for.
 
     Raises ValueError for an unknown body or head, with the nearest known names.
     """
-    backbone = build_backbone(cfg)
+    if backbone is None:
+        backbone = build_backbone(cfg)
     out_channels: int = backbone.out_channels  # type: ignore[assignment]
     model = GeneralizedRCNN(
         backbone=backbone,

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from maskrcnn_benchmark.modeling.rpn.rpn import RPN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.detections import Detections
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.plain_dicts import boxlist_from_dict, boxlist_to_dict
 from maskrcnn_benchmark.structures.targets import Targets, pad_targets
 
 Images = ImageList | Tensor | Sequence[Tensor]
+PlainDict = Mapping[str, Any]
 
 
 class GeneralizedRCNN(nn.Module):
@@ -34,11 +37,13 @@ class GeneralizedRCNN(nn.Module):
         pixel_std: Sequence[float],
         to_bgr255: bool = True,
         size_divisible: int = 0,
+        plain_dicts: bool = False,
     ) -> None:
         """`pixel_mean`, `pixel_std`: of the network's three input channels.
 
         `to_bgr255`: the network takes blue, green, red in 0..255 (True), or red, green, blue in 0..1 (False).
         `size_divisible`: batches made here from single images are padded to a multiple of this.
+        `plain_dicts`: detections come as dictionaries (structures.plain_dicts) instead of BoxLists.
         """
         super().__init__()
         self.backbone = backbone
@@ -46,17 +51,19 @@ class GeneralizedRCNN(nn.Module):
         self.roi_heads = roi_heads
         self.to_bgr255 = to_bgr255
         self.size_divisible = size_divisible
+        self.plain_dicts = plain_dicts
         # Not persistent: published checkpoints have no such entries.
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
 
     def forward(
-        self, images: Images, targets: Sequence[BoxList] | Targets | None = None
-    ) -> dict[str, Tensor] | list[BoxList]:
+        self, images: Images, targets: Sequence[BoxList | PlainDict] | Targets | None = None
+    ) -> dict[str, Tensor] | list[BoxList] | list[dict[str, Tensor]]:
         """Losses (0-dimensional float32, by name) in training; one BoxList an image in evaluation.
 
         Images: an ImageList, a batch [N, 3, H, W] or a list of [3, H, W]; uint8 is taken for raw pixels in
         blue, green, red, floating point for already normalised.
+        Targets: one an image, a BoxList or a dictionary (structures.plain_dicts), or a padded batch.
         Detections have the fields scores, labels and, with a mask head, mask (probabilities [n, 1, M, M]), by
         descending score, in the frame of the images given.
 
@@ -64,7 +71,8 @@ class GeneralizedRCNN(nn.Module):
         """
         images = self._to_batch(images)
         if not self.training:
-            return self.inference(images).to_boxlists(images.image_sizes)
+            boxlists = self.inference(images).to_boxlists(images.image_sizes)
+            return [boxlist_to_dict(boxlist) for boxlist in boxlists] if self.plain_dicts else boxlists
         targets = self._pad(targets, images)
         features = self.backbone(self.normalize(images))
         proposals, rpn_losses = self.rpn(features, images.sizes, targets)
@@ -93,11 +101,15 @@ class GeneralizedRCNN(nn.Module):
     def _to_batch(self, images: Images) -> ImageList:
         return to_image_list(images, self.size_divisible).to(self.pixel_mean.device)
 
-    def _pad(self, targets: Sequence[BoxList] | Targets | None, images: ImageList) -> Targets:
+    def _pad(self, targets: Sequence[BoxList | PlainDict] | Targets | None, images: ImageList) -> Targets:
         if targets is None:
             raise ValueError("in training mode the model needs targets: one BoxList an image with labels")
         if isinstance(targets, Targets):
             return targets
         if len(targets) != len(images.image_sizes):
             raise ValueError(f"{len(images.image_sizes)} images but {len(targets)} targets")
-        return pad_targets(targets, self.pixel_mean.device)
+        boxlists = [
+            target if isinstance(target, BoxList) else boxlist_from_dict(target, size)
+            for target, size in zip(targets, images.image_sizes, strict=True)
+        ]
+        return pad_targets(boxlists, self.pixel_mean.device)
