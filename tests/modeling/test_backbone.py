@@ -17,7 +17,7 @@ from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, group_norm_factory
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.backbone.backbone import Backbone
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
-from maskrcnn_benchmark.modeling.backbone.resnet import ResNet
+from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSpec
 from maskrcnn_benchmark.modeling.backbone.vovnet import VoVNet, VoVNetSpec
 
 GN = ("MODEL.FPN.USE_GN", True, "MODEL.VOVNET.USE_GN", True)
@@ -57,7 +57,8 @@ def small_backbone(kind: str, shallow: bool = False) -> Backbone:
     if kind.startswith("V"):
         body = VoVNet(VoVNetSpec((16,) * 4, (16, 24, 32, 32), (1, 1, 1, 2), 1 if shallow else 3), norm)
     else:
-        body = ResNet((1, 1, 1, 2), norm, norm, stem_out_channels=16, res2_out_channels=32, width_per_group=8)
+        spec = ResNetSpec((1, 1, 1, 2), stem_channels=16, res2_channels=32, width_per_group=8)
+        body = ResNet(spec, norm, norm)
     for name, tensor in body.state_dict().items():
         if tensor.dim() == 1:
             tensor.uniform_(0.5, 1.5) if name.endswith(("weight", "var")) else tensor.normal_(std=0.1)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, group_norm_factory
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
-from maskrcnn_benchmark.modeling.backbone.resnet import ResNet
+from maskrcnn_benchmark.modeling.backbone.resnet import ResNet, ResNetSpec
 from maskrcnn_benchmark.modeling.backbone.vovnet import VoVNet, VoVNetSpec
 
 SMALL = VoVNetSpec((16, 16, 24, 24), (32, 48, 64, 64), modules=(1, 1, 2, 3), layers_per_module=3)
@@ -123,7 +123,8 @@ def test_resnet50_is_torchvisions(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.resnet50(weights=None).eval()
     randomize_norms(theirs)
-    body = ResNet((3, 4, 6, 3), FrozenBatchNorm2d, FrozenBatchNorm2d, stride_in_1x1=False)
+    spec = ResNetSpec((3, 4, 6, 3), stride_in_1x1=False)
+    body = ResNet(spec, FrozenBatchNorm2d, FrozenBatchNorm2d)
     weights = {}
     for name, tensor in theirs.state_dict().items():
         if name.startswith("fc.") or name.endswith("num_batches_tracked"):
@@ -149,7 +150,8 @@ def test_resnet50_is_torchvisions(size: tuple[int, int]) -> None:
 
 def test_resnet_stride_sits_where_asked() -> None:
     for in_1x1 in (True, False):
-        body = ResNet((1, 1, 1, 1), FrozenBatchNorm2d, FrozenBatchNorm2d, stride_in_1x1=in_1x1)
+        spec = ResNetSpec((1, 1, 1, 1), stride_in_1x1=in_1x1)
+        body = ResNet(spec, FrozenBatchNorm2d, FrozenBatchNorm2d)
         block = body.get_submodule("layer2.0")
         strides = [block.get_submodule(name).stride for name in ("conv1", "conv2", "conv3", "downsample.0")]
         first, second = ((2, 2), (1, 1)) if in_1x1 else ((1, 1), (2, 2))
@@ -158,14 +160,8 @@ def test_resnet_stride_sits_where_asked() -> None:
 
 def test_resnext_gradients_reach_every_weight() -> None:
     torch.manual_seed(0)
-    body = ResNet(
-        (1, 2, 1, 1),
-        FrozenBatchNorm2d,
-        FrozenBatchNorm2d,
-        num_groups=4,
-        width_per_group=8,
-        stride_in_1x1=False,
-    )
+    spec = ResNetSpec((1, 2, 1, 1), num_groups=4, width_per_group=8, stride_in_1x1=False)
+    body = ResNet(spec, FrozenBatchNorm2d, FrozenBatchNorm2d)
     randomize_norms(body)
     assert body.get_submodule("layer1.0.conv2").groups == 4
     loss = sum(feature.mean() for feature in body(torch.randn(1, 3, 64, 64)))
@@ -220,7 +216,7 @@ def test_fpn_written_out(use_gn: bool, relu: bool, sizes: list[tuple[int, int]])
 def test_inference_leaves_its_input_and_its_outputs_alone() -> None:
     """Sums are written over dead maps only: a second run, and the maps of the first one, are unchanged."""
     torch.manual_seed(0)
-    body = ResNet((2, 2, 2, 2), FrozenBatchNorm2d, FrozenBatchNorm2d).eval()
+    body = ResNet(ResNetSpec((2, 2, 2, 2)), FrozenBatchNorm2d, FrozenBatchNorm2d).eval()
     images = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     kept = images.clone()
     fpn = FPN(body.out_channels, 16, top_block=LastLevelMaxPool()).eval()

@@ -6,7 +6,7 @@ registers its bodies when it is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +76,17 @@ def build_backbone(cfg: ConfigNode) -> nn.Module:
 
 def build_with_fpn(cfg: ConfigNode, name: str) -> Backbone:
     """The body `name` with a pyramid of one level a map, and one more."""
+    return _build_pyramid(cfg, name, _make_fpn_channels(cfg, name))
+
+
+def build_with_fpn_lite(cfg: ConfigNode, name: str) -> Backbone:
+    """The same with levels of half the usual width, as VoVNetV2's small detectors have it."""
+    return _build_pyramid(cfg, name, cfg.MODEL.FPN.OUT_CHANNELS or 128)
+
+
+def _build_pyramid(cfg: ConfigNode, name: str, channels: int) -> Backbone:
     body = BODIES[name](cfg, name)
     norm = build_group_norm(cfg) if cfg.MODEL.FPN.USE_GN else None
-    channels = _make_fpn_channels(cfg, name)
     fpn = FPN(body.out_channels, channels, norm, cfg.MODEL.FPN.USE_RELU, LastLevelMaxPool())
     return _make_backbone(cfg, body, fpn)
 
@@ -88,6 +96,11 @@ def build_single_map(cfg: ConfigNode, name: str) -> Backbone:
     return _make_backbone(cfg, BODIES[name](cfg, name), None)
 
 
+def build_c4(cfg: ConfigNode, name: str) -> Backbone:
+    """The ResNet `name` up to layer3 and its last map alone; layer4 is the heads'."""
+    return _make_backbone(cfg, resnet.build_c4_trunk(cfg, name), None)
+
+
 def _make_fpn_channels(cfg: ConfigNode, name: str) -> int:
     """The channels of every level."""
     channels: int = cfg.MODEL.FPN.OUT_CHANNELS
@@ -95,7 +108,7 @@ def _make_fpn_channels(cfg: ConfigNode, name: str) -> int:
         return channels
     if name.startswith(("V-", "V2-")):
         channels = cfg.MODEL.VOVNET.BACKBONE_OUT_CHANNELS
-    elif name in resnet.RESNET_BLOCKS:
+    elif name in resnet.RESNET_SPECS:
         channels = cfg.MODEL.RESNETS.BACKBONE_OUT_CHANNELS
     return channels or 256
 
@@ -107,20 +120,27 @@ def _make_backbone(cfg: ConfigNode, body: Body, fpn: FPN | None) -> Backbone:
     return backbone
 
 
-NECKS: dict[str, Callable[[ConfigNode, str], Backbone]] = {"FPN": build_with_fpn, "C5": build_single_map}
+NeckBuilder = Callable[[ConfigNode, str], Backbone]
+
+NECKS: dict[str, NeckBuilder] = {
+    "FPN": build_with_fpn,
+    "FPNLite": build_with_fpn_lite,
+    "C5": build_single_map,
+}
 BODY_FILES = (vovnet, vovnet_v2, resnet, mobilenet, vgg)  # importing them filled BODIES
 
 
-def add_necks(names: Iterable[str]) -> None:
-    """Registers bodies of BODIES under every neck: V-39 as V-39-FPN, V-39-C5."""
+def add_necks(names: Iterable[str], necks: Mapping[str, NeckBuilder]) -> None:
+    """Registers bodies of BODIES under necks: V-39 as V-39-FPN, V-39-FPNLite, V-39-C5."""
     for name in names:
-        for neck, build in NECKS.items():
+        for neck, build in necks.items():
             BACKBONES.register(f"{name}-{neck}")(make_builder(build, name))
 
 
-def make_builder(build: Callable[[ConfigNode, str], Backbone], name: str) -> Callable[[ConfigNode], Backbone]:
+def make_builder(build: NeckBuilder, name: str) -> Callable[[ConfigNode], Backbone]:
     """`build` for the body `name`."""
     return lambda cfg: build(cfg, name)
 
 
-add_necks(BODIES)
+add_necks(BODIES, NECKS)
+add_necks(resnet.RESNET_SPECS, {"C4": build_c4})

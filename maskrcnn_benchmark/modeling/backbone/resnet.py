@@ -1,116 +1,94 @@
-"""ResNet and ResNeXt bodies (He et al. 2016, Xie et al. 2017), named as in the published checkpoints."""
+"""ResNets (He et al. 2016), ResNeXts (Xie et al. 2017) and wide ResNets (Zagoruyko and Komodakis 2016).
+
+Modules are named as in the published checkpoints.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from dataclasses import dataclass, replace
+
+from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
+from maskrcnn_benchmark.modeling.backbone.resnet_blocks import BasicBlock, Bottleneck, Stem
 from maskrcnn_benchmark.modeling.registry import BODIES
 
-RESNET_BLOCKS = {"R-50": (3, 4, 6, 3), "R-101": (3, 4, 23, 3), "R-152": (3, 8, 36, 3)}
+
+@dataclass(frozen=True)
+class ResNetSpec:
+    """Depth and widths. The channels of a stage are twice those of the stage before."""
+
+    blocks: tuple[int, ...]  # blocks a stage
+    bottleneck: bool = True  # bottlenecks, or basic blocks
+    num_groups: int = 1  # of the bottlenecks' 3x3 convolutions
+    width_per_group: int = 64  # of those convolutions in the first stage
+    stem_channels: int = 64
+    res2_channels: int = 256  # of the first stage's output; basic blocks give a quarter of it
+    stride_in_1x1: bool = True  # where bottlenecks have their stride: the first 1x1, or the 3x3
+    res5_dilation: int = 1  # above 1 the last stage keeps the size and dilates its 3x3 convolutions
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Of each stage."""
+        first = self.res2_channels if self.bottleneck else self.res2_channels // 4
+        return tuple(first * 2**index for index in range(len(self.blocks)))
+
+    def stage_in_channels(self, index: int) -> int:
+        """Of the input of stage `index`, from 0."""
+        return self.out_channels[index - 1] if index else self.stem_channels
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> Conv2d:
-    conv = Conv2d(
-        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
-    nn.init.kaiming_uniform_(conv.weight, a=1)
-    return conv
+RESNET_SPECS = {
+    "R-18": ResNetSpec((2, 2, 2, 2), bottleneck=False),
+    "R-34": ResNetSpec((3, 4, 6, 3), bottleneck=False),
+    "R-50": ResNetSpec((3, 4, 6, 3)),
+    "R-101": ResNetSpec((3, 4, 23, 3)),
+    "R-152": ResNetSpec((3, 8, 36, 3)),
+    "X-50-32x4d": ResNetSpec((3, 4, 6, 3), num_groups=32, width_per_group=4),
+    "X-101-32x4d": ResNetSpec((3, 4, 23, 3), num_groups=32, width_per_group=4),
+    "X-101-32x8d": ResNetSpec((3, 4, 23, 3), num_groups=32, width_per_group=8),
+    "X-101-64x4d": ResNetSpec((3, 4, 23, 3), num_groups=64, width_per_group=4),
+    "W-50-2": ResNetSpec((3, 4, 6, 3), width_per_group=128),
+    "W-101-2": ResNetSpec((3, 4, 23, 3), width_per_group=128),
+}
 
 
-class Stem(nn.Module):
-    """7x7 convolution of stride 2, norm, ReLU, 3x3 max pooling of stride 2."""
+class ResNetStage(nn.Sequential):
+    """Stage `index` (from 0: layer1) of a ResNet; halves the size, but for the first and a dilated last."""
 
-    def __init__(self, out_channels: int, norm: NormFactory) -> None:
-        super().__init__()
-        self.conv1 = _conv(3, out_channels, 7, stride=2)
-        self.bn1 = norm(out_channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images [N,3,H,W] -> [N,C,H/4,W/4]."""
-        x = fused_conv2d(images, self.conv1, self.bn1, relu=True)
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside an identity, or beside a 1x1 projection where the shape changes.
-
-    stride_in_1x1: the stride is in the first 1x1 (the original models) or in the 3x3 (torchvision's).
-    With gradients off the block may write its result over its input.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        bottleneck_channels: int,
-        out_channels: int,
-        num_groups: int,
-        stride_in_1x1: bool,
-        stride: int,
-        norm: NormFactory,
-    ) -> None:
-        super().__init__()
-        self.downsample: nn.Sequential | None = None
-        if in_channels != out_channels:
-            self.downsample = nn.Sequential(_conv(in_channels, out_channels, 1, stride), norm(out_channels))
-        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = _conv(in_channels, bottleneck_channels, 1, stride_1x1)
-        self.bn1 = norm(bottleneck_channels)
-        self.conv2 = _conv(bottleneck_channels, bottleneck_channels, 3, stride_3x3, groups=num_groups)
-        self.bn2 = norm(bottleneck_channels)
-        self.conv3 = _conv(bottleneck_channels, out_channels, 1)
-        self.bn3 = norm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N,C,H,W] -> [N,out_channels,H/stride,W/stride]."""
-        out = fused_conv2d(x, self.conv1, self.bn1, relu=True)
-        out = fused_conv2d(out, self.conv2, self.bn2, relu=True)
-        if self.downsample is not None:
-            projection, norm = self.downsample
-            assert isinstance(projection, Conv2d)
-            x = fused_conv2d(x, projection, norm)
-        return fused_conv2d(out, self.conv3, self.bn3, relu=True, residual=x)
+    def __init__(self, spec: ResNetSpec, index: int, norm: NormFactory) -> None:
+        dilation = spec.res5_dilation if index == 3 else 1
+        in_channels, out_channels = spec.stage_in_channels(index), spec.out_channels[index]
+        blocks: list[nn.Module] = []
+        for number in range(spec.blocks[index]):
+            stride = 2 if index > 0 and number == 0 and dilation == 1 else 1
+            if spec.bottleneck:
+                width = spec.num_groups * spec.width_per_group * 2**index
+                shape = (in_channels, width, out_channels, spec.num_groups, spec.stride_in_1x1, stride)
+                blocks.append(Bottleneck(*shape, norm, dilation))
+            else:
+                blocks.append(BasicBlock(in_channels, out_channels, stride, norm, dilation))
+            in_channels = out_channels
+        super().__init__(*blocks)
 
 
 class ResNet(Body):
-    """Stem and four stages of bottlenecks; gives the stages' outputs, strides 4, 8, 16 and 32, finest first.
+    """Stem and stages; gives the stages' outputs, strides 4, 8, 16 and 32, finest first.
 
-    blocks: bottlenecks a stage. num_groups, width_per_group: of the 3x3 convolutions of the first stage; the
-    width doubles with every stage. res2_out_channels: of the first stage's output; doubles as well.
+    num_stages: how many of the stages of `spec`; 3 is the C4 trunk, whose last stage is in the heads.
     """
 
     def __init__(
-        self,
-        blocks: tuple[int, ...],
-        norm: NormFactory,
-        stem_norm: NormFactory,
-        stem_out_channels: int = 64,
-        res2_out_channels: int = 256,
-        num_groups: int = 1,
-        width_per_group: int = 64,
-        stride_in_1x1: bool = True,
+        self, spec: ResNetSpec, norm: NormFactory, stem_norm: NormFactory, num_stages: int = 4
     ) -> None:
         super().__init__()
-        self.out_channels = tuple(res2_out_channels * 2**index for index in range(len(blocks)))
-        self.strides = (4, 8, 16, 32)
-        self.stem = Stem(stem_out_channels, stem_norm)
-        in_channels = stem_out_channels
-        for index, num_blocks in enumerate(blocks):
-            width = num_groups * width_per_group * 2**index
-            stage = nn.Sequential()
-            for number in range(num_blocks):
-                stride = 2 if index > 0 and number == 0 else 1
-                stage.append(
-                    Bottleneck(
-                        in_channels, width, self.out_channels[index], num_groups, stride_in_1x1, stride, norm
-                    )
-                )
-                in_channels = self.out_channels[index]
-            self.add_module(f"layer{index + 1}", stage)
+        self.out_channels = spec.out_channels[:num_stages]
+        self.strides = tuple(4 * 2**index for index in range(num_stages))
+        self.stem = Stem(spec.stem_channels, stem_norm)
+        for index in range(num_stages):
+            self.add_module(f"layer{index + 1}", ResNetStage(spec, index, norm))
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
@@ -118,22 +96,58 @@ class ResNet(Body):
         return (self.stem, *(self.get_submodule(f"layer{i + 1}") for i in range(len(self.out_channels))))
 
 
-@BODIES.register(*RESNET_BLOCKS)
+@BODIES.register(*RESNET_SPECS)
 def build_resnet(cfg: ConfigNode, name: str) -> ResNet:
-    """The ResNet or ResNeXt body of that name."""
-    resnets = cfg.MODEL.RESNETS
-    if resnets.RES5_DILATION != 1:
-        raise ValueError(f"MODEL.RESNETS.RES5_DILATION = {resnets.RES5_DILATION}: FPN bodies take 1 only")
-    return ResNet(
-        RESNET_BLOCKS[name],
-        norm=make_norm_factory(cfg, _uses_group_norm("TRANS_FUNC", resnets.TRANS_FUNC, "Bottleneck")),
-        stem_norm=make_norm_factory(cfg, _uses_group_norm("STEM_FUNC", resnets.STEM_FUNC, "Stem")),
-        stem_out_channels=resnets.STEM_OUT_CHANNELS,
-        res2_out_channels=resnets.RES2_OUT_CHANNELS,
-        num_groups=resnets.NUM_GROUPS,
-        width_per_group=resnets.WIDTH_PER_GROUP,
+    """The whole body of that name.
+
+    Raises ValueError for keys of MODEL.RESNETS that do not fit it.
+    """
+    spec = build_resnet_spec(cfg, name)
+    if spec.res5_dilation != 1:
+        raise ValueError(
+            f"MODEL.RESNETS.RES5_DILATION = {spec.res5_dilation}: only the last stage as the head over a C4 "
+            f"body dilates; with {cfg.MODEL.BACKBONE.CONV_BODY} leave it at 1"
+        )
+    return ResNet(spec, build_block_norm(cfg), _build_stem_norm(cfg))
+
+
+def build_c4_trunk(cfg: ConfigNode, name: str) -> ResNet:
+    """The body of that name up to layer3 (He et al. 2016, appendix A): one map of stride 16 counts."""
+    return ResNet(build_resnet_spec(cfg, name), build_block_norm(cfg), _build_stem_norm(cfg), num_stages=3)
+
+
+def build_resnet_spec(cfg: ConfigNode, name: str) -> ResNetSpec:
+    """The body of that name with the widths that MODEL.RESNETS gives it.
+
+    Raises ValueError where MODEL.RESNETS names other groups than an X- or W- name, or groups of basic blocks.
+    """
+    resnets, spec = cfg.MODEL.RESNETS, RESNET_SPECS[name]
+    groups, own = (resnets.NUM_GROUPS, resnets.WIDTH_PER_GROUP), (spec.num_groups, spec.width_per_group)
+    if own == (1, 64) and spec.bottleneck:
+        own = groups
+    if groups not in (own, (1, 64)):
+        raise ValueError(
+            f"MODEL.RESNETS.NUM_GROUPS = {groups[0]}, WIDTH_PER_GROUP = {groups[1]}: {name} has {own[0]} and "
+            f"{own[1]}; leave the keys out, or take R-50, R-101 or R-152"
+        )
+    return replace(
+        spec,
+        num_groups=own[0],
+        width_per_group=own[1],
+        stem_channels=resnets.STEM_OUT_CHANNELS,
+        res2_channels=resnets.RES2_OUT_CHANNELS,
         stride_in_1x1=resnets.STRIDE_IN_1X1,
+        res5_dilation=resnets.RES5_DILATION,
     )
+
+
+def build_block_norm(cfg: ConfigNode) -> NormFactory:
+    """The norm of the stages."""
+    return make_norm_factory(cfg, _uses_group_norm("TRANS_FUNC", cfg.MODEL.RESNETS.TRANS_FUNC, "Bottleneck"))
+
+
+def _build_stem_norm(cfg: ConfigNode) -> NormFactory:
+    return make_norm_factory(cfg, _uses_group_norm("STEM_FUNC", cfg.MODEL.RESNETS.STEM_FUNC, "Stem"))
 
 
 def _uses_group_norm(key: str, value: str, part: str) -> bool:
