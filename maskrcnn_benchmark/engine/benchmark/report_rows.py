@@ -1,0 +1,200 @@
+"""What a report says of each row: measured beside published, each relative to its own R-50.
+
+Hardware differs between the two, so that only the ratios compare. table.py and html_report.py show these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maskrcnn_benchmark.engine.benchmark.measures import OUT_OF_MEMORY, Row
+from maskrcnn_benchmark.engine.benchmark.published import (
+    BASELINE_BODY,
+    AreaAP,
+    PublishedRow,
+    baseline_of,
+    find_published,
+)
+from maskrcnn_benchmark.engine.benchmark.results import Results
+
+NOT_THERE = "-"
+GB_PER_MIB = 2**20 / 1e9
+
+
+class Beside(NamedTuple):
+    """One quantity, measured and published; the ratios are to R-50 of the same detector. None: not known."""
+
+    measured: float | None
+    published: float | None
+    measured_ratio: float | None
+    published_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured row with what was published of it.
+
+    Attributes:
+        memory: of training, in GB of 10^9 bytes.
+        time: of one image, in milliseconds.
+        box_ap, mask_ap: measured, in percent.
+        missing: what to say where a measured number is absent: "-", "out of memory" or "failed".
+    """
+
+    row: Row
+    published: PublishedRow | None
+    memory: Beside
+    time: Beside
+    box_ap: AreaAP | None
+    mask_ap: AreaAP | None
+    missing: str
+
+    @property
+    def body(self) -> str:
+        """The backbone without the pyramid that all of them have."""
+        return body_of(self.row)
+
+
+class Group(NamedTuple):
+    """The lines of one detector in one computing type."""
+
+    detector: str
+    dtype: str
+    lines: tuple[Line, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.detector}, {self.dtype}"
+
+
+def report_groups(results: Results) -> list[Group]:
+    """All rows of a run, grouped by detector and computing type, in the order of the run."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for row in results.rows:
+        groups.setdefault((row.detector, row.dtype), []).append(make_line(row, results.rows))
+    return [Group(*key, tuple(lines)) for key, lines in groups.items()]
+
+
+def make_line(row: Row, rows: Iterable[Row]) -> Line:
+    """A row beside its published one; `rows` are those among which its R-50 is looked for."""
+    base = _baseline_row(row, rows)
+    published = find_published(row.config)
+    published_base = None if published is None else baseline_of(published)
+    return Line(
+        row=row,
+        published=published,
+        memory=_beside(
+            (memory_gb(row), None if base is None else memory_gb(base)),
+            (_published_memory(published), _published_memory(published_base)),
+        ),
+        time=_beside(
+            (time_ms(row), None if base is None else time_ms(base)),
+            (_published_time(published), _published_time(published_base)),
+        ),
+        box_ap=_area_ap(row.ap.box if row.ap else None),
+        mask_ap=_area_ap(row.ap.mask if row.ap else None),
+        missing=missing_word(row),
+    )
+
+
+def body_of(row: Row) -> str:
+    """ "V-39" of V-39-FPN, "V-39-GN" of V-39-FPN-GN."""
+    return row.backbone.replace("-FPN", "", 1)
+
+
+def memory_gb(row: Row) -> float | None:
+    """Peak training memory in GB of 10^9 bytes: allocated on a GPU, resident on a CPU."""
+    memory = row.training_memory
+    if memory is None:
+        return None
+    mib = memory.allocated_mib if memory.allocated_mib is not None else memory.peak_rss_mib
+    return None if mib is None else mib * GB_PER_MIB
+
+
+def time_ms(row: Row) -> float | None:
+    """Median milliseconds of one image."""
+    return None if row.inference is None else row.inference.median_ms
+
+
+def missing_word(row: Row) -> str:
+    """What stands where a number of the row is missing."""
+    if not row.reason:
+        return NOT_THERE
+    return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
+
+
+def number(value: float | None, digits: int = 1, missing: str = NOT_THERE) -> str:
+    """A number for a table, with commas between thousands."""
+    return missing if value is None else f"{value:,.{digits}f}"
+
+
+def milliseconds(value: float | None, missing: str = NOT_THERE) -> str:
+    """A time with three meaningful digits at least."""
+    return number(value, 0 if value is not None and value >= 100 else 1, missing)
+
+
+def ratio(value: float | None) -> str:
+    """A ratio for a table."""
+    return NOT_THERE if value is None else f"{value:.2f}"
+
+
+def area_text(value: AreaAP | None) -> str:
+    """AP/APs/APm/APl, as the published tables write it; the AP alone where nothing else is known."""
+    if value is None:
+        return NOT_THERE
+    if value[1:] == (None, None, None):
+        return number(value.ap)
+    return "/".join(number(entry) for entry in value)
+
+
+def _baseline_row(row: Row, rows: Iterable[Row]) -> Row | None:
+    """R-50 of the same implementation, detector and computing type; of the same schedule where there is one.
+
+    (The 1x configs freeze two stages, which saves memory.)
+    """
+    candidates = [
+        other
+        for other in rows
+        if body_of(other) == BASELINE_BODY
+        and (other.implementation, other.detector, other.dtype)
+        == (row.implementation, row.detector, row.dtype)
+    ]
+    return min(candidates, key=lambda other: _schedule(other) != _schedule(row), default=None)
+
+
+def _schedule(row: Row) -> str:
+    found = re.search(r"_(\dx)(?![0-9a-z])", row.config)
+    return found.group(1) if found else ""
+
+
+def _published_memory(row: PublishedRow | None) -> float | None:
+    return None if row is None else row.memory_gb
+
+
+def _published_time(row: PublishedRow | None) -> float | None:
+    return None if row is None else row.milliseconds
+
+
+def _beside(
+    measured: tuple[float | None, float | None], published: tuple[float | None, float | None]
+) -> Beside:
+    """Of (value, its R-50's value) on either side."""
+    return Beside(measured[0], published[0], _quotient(*measured), _quotient(*published))
+
+
+def _quotient(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def _area_ap(scores: dict[str, float | None] | None) -> AreaAP | None:
+    """The evaluator's scores (0..1) in percent."""
+    if scores is None or scores.get("AP") is None:
+        return None
+    ap, small, medium, large = (
+        None if scores.get(name) is None else 100 * float(scores[name] or 0.0)
+        for name in ("AP", "APs", "APm", "APl")
+    )
+    return AreaAP(float(ap or 0.0), small, medium, large)
