@@ -36,7 +36,7 @@ from maskrcnn_benchmark.engine.report import ResultRow
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.solver import WarmupMultiStepLR, make_lr_scheduler, make_optimizer
+from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
@@ -121,7 +121,7 @@ class Run:
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: WarmupMultiStepLR
+    scheduler: WarmupLR
     checkpointer: Checkpointer
     data_loader: Any
     arguments: dict[str, Any]

@@ -70,10 +70,11 @@ def scale_schedule(cfg: ConfigNode, reference: int, given: set[str]) -> Scaling:
     rate = solver.BASE_LR / factor
     steps = tuple(round(step * factor) for step in solver.STEPS)
     max_iter = round(solver.MAX_ITER * factor)
+    drops = f", STEPS {tuple(solver.STEPS)} -> {steps}" if solver.LR_SCHEDULE == "multistep" else ""
     text = (
         f"batch of {batch} images instead of {reference}: "
         f"BASE_LR {solver.BASE_LR:g} x {batch}/{reference} = {rate:g}, "
-        f"MAX_ITER {solver.MAX_ITER} x {reference}/{batch} = {max_iter}, "
-        f"STEPS {tuple(solver.STEPS)} -> {steps} (SOLVER.AUTO_SCALE False keeps the config's)"
+        f"MAX_ITER {solver.MAX_ITER} x {reference}/{batch} = {max_iter}{drops} "
+        "(SOLVER.AUTO_SCALE False keeps the config's)"
     )
     return Scaling({"SOLVER.BASE_LR": rate, "SOLVER.MAX_ITER": max_iter, "SOLVER.STEPS": steps}, text)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 
+BOX_REG_LOSSES = ("smooth_l1", "l1", "iou", "giou", "bounded_iou", "diou", "ciou")
 ALLOWED: dict[str, tuple[object, ...]] = {
     "DTYPE": ("float32", "bfloat16", "float16"),
     "PATHS_CATALOG": ("",),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.VOVNET.PRETRAINED": ("",),
+    "MODEL.BOX_REG_LOSS": BOX_REG_LOSSES,
+    "MODEL.RPN.BOX_REG_LOSS": BOX_REG_LOSSES,
+    "SOLVER.LR_SCHEDULE": ("multistep", "poly", "cosine"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "DATALOADER.START_METHOD": ("fork", "spawn", "forkserver"),
 }
@@ -19,6 +23,10 @@ AT_LEAST: dict[str, float] = {
     "SOLVER.CHECKPOINT_PERIOD": 1,
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.CLIP_GRAD_NORM": 0,
+    "SOLVER.BACKBONE_LR_FACTOR": 0,
+    "SOLVER.POLY_POWER": 0,
+    "MODEL.BOX_REG_LOSS_WEIGHT": 0,
+    "MODEL.RPN.BOX_REG_LOSS_WEIGHT": 0,
     "SOLVER.KEEP_CHECKPOINTS": 0,
     "SOLVER.WARMUP_ITERS": 0,
     "TEST.IMS_PER_BATCH": 1,
@@ -39,6 +47,7 @@ FRACTIONS = (
     "MODEL.ROI_HEADS.POSITIVE_FRACTION",
     "INPUT.HORIZONTAL_FLIP_PROB_TRAIN",
     "INPUT.VERTICAL_FLIP_PROB_TRAIN",
+    "SOLVER.END_LR_FACTOR",
 )
 
 
@@ -63,6 +72,7 @@ def validate(cfg: ConfigNode) -> None:
     _validate_pyramid(cfg)
 
 
+    _validate_input(cfg)
 def _validate_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
@@ -98,3 +108,12 @@ def _validate_pyramid(cfg: ConfigNode) -> None:
         )
     if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
         raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")
+
+
+def _validate_input(cfg: ConfigNode) -> None:
+    sides = tuple(cfg.INPUT.MIN_SIZE_RANGE_TRAIN)
+    if len(sides) != 2 or not (sides == (-1, -1) or 1 <= sides[0] <= sides[1]):
+        raise ConfigError(
+            f"INPUT.MIN_SIZE_RANGE_TRAIN = {sides} must be (lowest, highest) short side in pixels, "
+            "or (-1, -1) to draw from INPUT.MIN_SIZE_TRAIN"
+        )

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.engine.replay import NonFiniteLossError, explain, save_r
 from maskrcnn_benchmark.engine.run_state import check_loss_scale, restore_run, save_run
 from maskrcnn_benchmark.engine.train_log import TrainLog
 from maskrcnn_benchmark.engine.train_options import TrainOptions
-from maskrcnn_benchmark.solver import WarmupMultiStepLR
+from maskrcnn_benchmark.solver import WarmupLR
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.device import reset_peak_memory
@@ -44,7 +44,7 @@ def do_train(
     model: nn.Module,
     data_loader: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
-    scheduler: WarmupMultiStepLR,
+    scheduler: WarmupLR,
     checkpointer: Checkpointer,
     device: torch.device | str,
     checkpoint_period: int,

@@ -6,14 +6,23 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.solver.lr_schedule import WarmupMultiStepLR
+from maskrcnn_benchmark.solver.lr_schedule import (
+    WarmupCurveLR,
+    WarmupLR,
+    WarmupMultiStepLR,
+    half_cosine,
+    polynomial,
+)
+
+BODY_PREFIX = "backbone.body."
 
 
 def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
     """SGD over the trainable parameters of `model`, which is on its device and in its memory format.
 
     Two groups: biases (norm biases included) at BIAS_LR_FACTOR times the rate with WEIGHT_DECAY_BIAS, and the
-    rest. The family has a group for each tensor with these same values; two let the update run as a few fused
+    rest; with a BACKBONE_LR_FACTOR other than 1 two more, the same for the body, whose rates it multiplies.
+    The family has a group for each tensor with these same values; few let the update run as few fused
     kernels. The fused update also takes `found_inf`, by which a non-finite step is skipped without asking the
     device.
 
@@ -21,15 +30,23 @@ def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
         ValueError: nothing to train.
     """
     solver = cfg.SOLVER
-    weights, biases = split_parameters(model)
-    groups = [
-        {"params": weights, "lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY},
-        {
-            "params": biases,
-            "lr": solver.BASE_LR * solver.BIAS_LR_FACTOR,
-            "weight_decay": solver.WEIGHT_DECAY_BIAS,
-        },
-    ]
+    parts = [(split_parameters(model), 1.0)]
+    if solver.BACKBONE_LR_FACTOR != 1:
+        parts = [
+            (split_parameters(model, in_body=False), 1.0),
+            (split_parameters(model, in_body=True), solver.BACKBONE_LR_FACTOR),
+        ]
+    groups = []
+    for (weights, biases), factor in parts:
+        rate = solver.BASE_LR * factor
+        groups += [
+            {"params": weights, "lr": rate, "weight_decay": solver.WEIGHT_DECAY},
+            {
+                "params": biases,
+                "lr": rate * solver.BIAS_LR_FACTOR,
+                "weight_decay": solver.WEIGHT_DECAY_BIAS,
+            },
+        ]
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise ValueError("the model has no trainable parameter; lower MODEL.BACKBONE.FREEZE_CONV_BODY_AT")
@@ -39,12 +56,17 @@ def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
     return optimizer
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The trainable parameters of `model`: no biases, and biases (by name, as in the family)."""
+def split_parameters(
+    model: nn.Module, in_body: bool | None = None
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The trainable parameters of `model`: no biases, and biases (by name, as in the family).
+
+    `in_body`: of the body alone (True), of all but the body (False), of both (None).
+    """
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and in_body in (None, name.startswith(BODY_PREFIX)):
             (biases if "bias" in name else weights).append(parameter)
     return weights, biases
 
@@ -60,14 +82,17 @@ def start_momentum(optimizer: torch.optim.SGD) -> None:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def make_lr_scheduler(cfg: ConfigNode, optimizer: torch.optim.Optimizer) -> WarmupMultiStepLR:
-    """The warm-up multi-step schedule of SOLVER."""
+def make_lr_scheduler(cfg: ConfigNode, optimizer: torch.optim.Optimizer) -> WarmupLR:
+    """The schedule SOLVER.LR_SCHEDULE, after SOLVER's warm-up."""
     solver = cfg.SOLVER
-    return WarmupMultiStepLR(
-        optimizer,
-        solver.STEPS,
-        gamma=solver.GAMMA,
-        warmup_factor=solver.WARMUP_FACTOR,
-        warmup_iters=solver.WARMUP_ITERS,
-        warmup_method=solver.WARMUP_METHOD,
+    warmup = (solver.WARMUP_FACTOR, solver.WARMUP_ITERS, solver.WARMUP_METHOD)
+    if solver.LR_SCHEDULE == "multistep":
+        return WarmupMultiStepLR(optimizer, solver.STEPS, solver.GAMMA, *warmup)
+    curves = {"poly": polynomial(solver.POLY_POWER), "cosine": half_cosine}
+    if solver.LR_SCHEDULE not in curves:
+        raise ValueError(
+            f"SOLVER.LR_SCHEDULE = {solver.LR_SCHEDULE!r} is not one of multistep, {', '.join(curves)}"
+        )
+    return WarmupCurveLR(
+        optimizer, curves[solver.LR_SCHEDULE], solver.MAX_ITER, solver.END_LR_FACTOR, *warmup
     )

@@ -1,18 +1,23 @@
-"""The learning-rate schedule of the family: warm-up, then a drop at each milestone."""
+"""Learning-rate schedules: a warm-up, then drops at milestones (the family's), or a smooth fall."""
 
 from __future__ import annotations
 
+import logging
+import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
 
+logger = logging.getLogger("maskrcnn_benchmark.solver")
+
 WARMUP_METHODS = ("linear", "constant")
 
 
-class WarmupMultiStepLR:
-    """Sets each group's rate to `initial rate * warmup(k) * gamma ** (milestones passed at k)`.
+class WarmupLR(ABC):
+    """Sets each group's rate to `initial rate * warmup(k) * decay(k)`.
 
     `step()` is called at the start of iteration k = 1, 2, ..., so that iteration k runs at f(k); f(0), the
     rate after construction, trains nothing. That is the family's loop, and why this is not a subclass of
@@ -20,35 +25,28 @@ class WarmupMultiStepLR:
     section 2.2.
 
     Args:
-        milestones: iterations at which the rate is multiplied by `gamma`, ascending.
         warmup_factor: factor at iteration 0.
         warmup_iters: iterations over which the factor rises to 1 (linear), or at which it jumps to 1
             (constant).
         last_epoch: iterations already done; -1 for a new run.
 
     Raises:
-        ValueError: milestones that descend, or an unknown warm-up method.
+        ValueError: an unknown warm-up method.
     """
 
     def __init__(
         self,
         optimizer: Optimizer,
-        milestones: Sequence[int],
-        gamma: float = 0.1,
         warmup_factor: float = 1.0 / 3,
         warmup_iters: int = 500,
         warmup_method: str = "linear",
         last_epoch: int = -1,
     ) -> None:
-        if list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones {tuple(milestones)} must ascend (SOLVER.STEPS)")
         if warmup_method not in WARMUP_METHODS:
             raise ValueError(
                 f"warmup_method {warmup_method!r} is not one of {WARMUP_METHODS} (SOLVER.WARMUP_METHOD)"
             )
         self.optimizer = optimizer
-        self.milestones = tuple(milestones)
-        self.gamma = gamma
         self.warmup_factor = warmup_factor
         self.warmup_iters = warmup_iters
         self.warmup_method = warmup_method
@@ -58,12 +56,16 @@ class WarmupMultiStepLR:
         self.last_epoch = last_epoch
         self.step()
 
+    @abstractmethod
+    def decay(self) -> float:
+        """The factor of the rate at iteration `last_epoch`, beside the warm-up's."""
+
     def get_lr(self) -> list[float]:
         """The rate of each parameter group at iteration `last_epoch`."""
         # the order of the products is the family's: the rates agree to the last bit
-        drop = self.gamma ** bisect_right(self.milestones, self.last_epoch)
+        decay = self.decay()
         warmup = self._warmup()
-        return [base_lr * warmup * drop for base_lr in self.base_lrs]
+        return [base_lr * warmup * decay for base_lr in self.base_lrs]
 
     def step(self) -> None:
         """Moves to the next iteration and sets its rates."""
@@ -90,3 +92,92 @@ class WarmupMultiStepLR:
     def _apply(self) -> None:
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
+
+
+class WarmupMultiStepLR(WarmupLR):
+    """After the warm-up (see WarmupLR), the rate is multiplied by `gamma` at each milestone.
+
+    Args:
+        milestones: iterations, ascending.
+
+    Raises:
+        ValueError: milestones that descend, or an unknown warm-up method.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        milestones: Sequence[int],
+        gamma: float = 0.1,
+        warmup_factor: float = 1.0 / 3,
+        warmup_iters: int = 500,
+        warmup_method: str = "linear",
+        last_epoch: int = -1,
+    ) -> None:
+        if list(milestones) != sorted(milestones):
+            raise ValueError(f"milestones {tuple(milestones)} must ascend (SOLVER.STEPS)")
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer, warmup_factor, warmup_iters, warmup_method, last_epoch)
+
+    def decay(self) -> float:
+        """gamma ** (milestones passed)."""
+        return self.gamma ** bisect_right(self.milestones, self.last_epoch)
+
+
+class WarmupCurveLR(WarmupLR):
+    """After the warm-up (see WarmupLR), the rate falls from 1 to `end_factor` by a curve of the progress.
+
+    Iteration k of `max_iter` runs at progress (k - 1) / max_iter, the part of the run that is done; the
+    warm-up is a factor on top. A run resumed with another `max_iter` continues on the new curve.
+
+    Args:
+        curve: falls from 1 at progress 0 to 0 at progress 1.
+        max_iter: iterations of the whole run.
+        end_factor: where the rate ends, as a fraction of where it began.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        curve: Callable[[float], float],
+        max_iter: int,
+        end_factor: float = 0.0,
+        warmup_factor: float = 1.0 / 3,
+        warmup_iters: int = 500,
+        warmup_method: str = "linear",
+        last_epoch: int = -1,
+    ) -> None:
+        self.curve = curve
+        self.max_iter = max_iter
+        self.end_factor = end_factor
+        super().__init__(optimizer, warmup_factor, warmup_iters, warmup_method, last_epoch)
+
+    def decay(self) -> float:
+        """The curve between 1 and `end_factor`."""
+        progress = min(max(self.last_epoch - 1, 0) / self.max_iter, 1.0)
+        return self.end_factor + (1 - self.end_factor) * self.curve(progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The iteration, and of how many."""
+        return super().state_dict() | {"max_iter": self.max_iter}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues after iteration `state["last_epoch"]`."""
+        if state.get("max_iter", self.max_iter) != self.max_iter:
+            logger.warning(
+                "SOLVER.MAX_ITER was %d and is %d now: the rate follows the new curve from here",
+                state["max_iter"],
+                self.max_iter,
+            )
+        super().load_state_dict(state)
+
+
+def polynomial(power: float) -> Callable[[float], float]:
+    """(1 - progress) ** power (Chen et al. 2017, DeepLab, section 4.1)."""
+    return lambda progress: (1 - progress) ** power
+
+
+def half_cosine(progress: float) -> float:
+    """From 1 to 0 along half a cosine (Loshchilov and Hutter 2017, SGDR, eq. 5, without restarts)."""
+    return (1 + math.cos(math.pi * progress)) / 2

@@ -15,7 +15,9 @@ def build_transforms(cfg: ConfigNode, is_train: bool = True) -> Compose:
     strengths = (cfg.INPUT.BRIGHTNESS, cfg.INPUT.CONTRAST, cfg.INPUT.SATURATION, cfg.INPUT.HUE)
     if any(strengths):
         steps.append(ColorJitter(*strengths))
-    steps.append(Resize(cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN))
+    low, high = cfg.INPUT.MIN_SIZE_RANGE_TRAIN
+    short_sides = cfg.INPUT.MIN_SIZE_TRAIN if low < 0 else range(low, high + 1)
+    steps.append(Resize(short_sides, cfg.INPUT.MAX_SIZE_TRAIN))
     steps.append(RandomFlip(cfg.INPUT.HORIZONTAL_FLIP_PROB_TRAIN, FLIP_LEFT_RIGHT))
     if cfg.INPUT.VERTICAL_FLIP_PROB_TRAIN > 0:
         steps.append(RandomFlip(cfg.INPUT.VERTICAL_FLIP_PROB_TRAIN, FLIP_TOP_BOTTOM))

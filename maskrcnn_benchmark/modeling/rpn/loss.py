@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.losses import smooth_l1
-from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
@@ -37,14 +36,14 @@ def rpn_losses(
     matched_gt: Tensor,
     targets: Targets,
     sampler: BalancedSampler,
-    box_coder: BoxCoder,
+    box_loss: BoxRegressionLoss,
 ) -> tuple[Tensor, Tensor]:
     """Objectness loss and box loss, each divided by the number of sampled anchors.
 
     In a distributed run that is its mean over the processes.
 
     `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from
-    assign_anchors. The box loss is smooth L1 with beta 1/9, over positive anchors.
+    assign_anchors. The box loss is over positive anchors.
     """
     index, used = sampler(labels)  # [N, R]
     labels = sample_labels(labels, index, used)
@@ -57,7 +56,6 @@ def rpn_losses(
     sampled_anchors = anchors[index]
     # An unused slot stands for an arbitrary pair of boxes: encode the anchor against itself, which is zero.
     gt_boxes = torch.where(is_positive.unsqueeze(-1), gt_boxes, sampled_anchors)
-    box_targets = box_coder.encode(gt_boxes, sampled_anchors)
-    box = smooth_l1(gather_rows(deltas, index).float(), box_targets, beta=1.0 / 9)
-    box = (box * is_positive.unsqueeze(-1)).sum()
+    box_targets = box_loss.box_coder.encode(gt_boxes, sampled_anchors)
+    box = box_loss(gather_rows(deltas, index), box_targets, sampled_anchors, is_positive)
     return objectness / num_sampled, box / num_sampled

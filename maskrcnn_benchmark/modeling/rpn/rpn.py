@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator, build_anchor_generator
@@ -30,7 +31,7 @@ class RPN(nn.Module):
         select_test: ProposalSelector,
         matcher: Matcher,
         sampler: BalancedSampler,
-        box_coder: BoxCoder,
+        box_loss: BoxRegressionLoss,
     ) -> None:
         super().__init__()
         self.anchor_generator = anchor_generator
@@ -39,7 +40,7 @@ class RPN(nn.Module):
         self.select_test = select_test
         self.matcher = matcher
         self.sampler = sampler
-        self.box_coder = box_coder
+        self.box_loss = box_loss
 
     def forward(
         self, features: Sequence[Tensor], image_hw: Tensor, targets: Targets | None = None
@@ -74,7 +75,7 @@ class RPN(nn.Module):
             matched_gt,
             targets,
             self.sampler,
-            self.box_coder,
+            self.box_loss,
         )
         return {"loss_objectness": objectness, "loss_rpn_box_reg": box}
 
@@ -91,7 +92,7 @@ def build_rpn(cfg: ConfigNode, in_channels: int) -> RPN:
         select_test=build_proposal_selector(cfg, box_coder, is_train=False),
         matcher=Matcher(rpn.FG_IOU_THRESHOLD, rpn.BG_IOU_THRESHOLD, allow_low_quality_matches=True),
         sampler=BalancedSampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION),
-        box_coder=box_coder,
+        box_loss=BoxRegressionLoss(rpn.BOX_REG_LOSS, box_coder, beta=1.0 / 9, weight=rpn.BOX_REG_LOSS_WEIGHT),
     )
 
 

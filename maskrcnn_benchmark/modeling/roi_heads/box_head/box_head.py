@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS, ROI_BOX_PREDICTOR
 from maskrcnn_benchmark.modeling.roi_heads.box_head.loss import box_losses, sample_rois
@@ -29,7 +30,7 @@ class ROIBoxHead(nn.Module):
         post_processor: BoxPostProcessor,
         matcher: Matcher,
         sampler: BalancedSampler,
-        box_coder: BoxCoder,
+        box_loss: BoxRegressionLoss,
         class_agnostic: bool = False,
     ) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class ROIBoxHead(nn.Module):
         self.post_processor = post_processor
         self.matcher = matcher
         self.sampler = sampler
-        self.box_coder = box_coder
+        self.box_loss = box_loss
         self.class_agnostic = class_agnostic
 
     def losses(
@@ -46,7 +47,7 @@ class ROIBoxHead(nn.Module):
     ) -> tuple[SampledRois, dict[str, Tensor]]:
         """The sampled regions, and loss_classifier and loss_box_reg over them."""
         with torch.no_grad():
-            sampled = sample_rois(proposals, targets, self.matcher, self.sampler, self.box_coder)
+            sampled = sample_rois(proposals, targets, self.matcher, self.sampler, self.box_loss.box_coder)
         used = sampled.labels >= 0
         slots = slots_to_compute(used)
         rois = take_slots(to_rois(sampled.boxes, used), slots)
@@ -56,6 +57,8 @@ class ROIBoxHead(nn.Module):
             box_regression,
             take_slots(sampled.labels.flatten(), slots),
             take_slots(sampled.box_targets.flatten(0, 1), slots),
+            rois[:, 1:],
+            self.box_loss,
             self.class_agnostic,
         )
         return sampled, {"loss_classifier": classifier, "loss_box_reg": box}
@@ -88,6 +91,8 @@ def build_roi_box_head(cfg: ConfigNode, in_channels: int) -> ROIBoxHead:
         ),
         matcher=Matcher(heads.FG_IOU_THRESHOLD, heads.BG_IOU_THRESHOLD),
         sampler=BalancedSampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION),
-        box_coder=box_coder,
+        box_loss=BoxRegressionLoss(
+            cfg.MODEL.BOX_REG_LOSS, box_coder, beta=1.0, weight=cfg.MODEL.BOX_REG_LOSS_WEIGHT
+        ),
         class_agnostic=cfg.MODEL.CLS_AGNOSTIC_BBOX_REG,
     )

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.losses import smooth_l1
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
@@ -38,20 +38,26 @@ def sample_rois(
 
 
 def box_losses(
-    class_logits: Tensor, box_regression: Tensor, labels: Tensor, box_targets: Tensor, class_agnostic: bool
+    class_logits: Tensor,
+    box_regression: Tensor,
+    labels: Tensor,
+    box_targets: Tensor,
+    boxes: Tensor,
+    box_loss: BoxRegressionLoss,
+    class_agnostic: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Classification loss and box loss, each divided by the number of sampled regions.
 
     In a distributed run that is its mean over the processes.
 
     `class_logits` [K, C], `box_regression` [K, 4 * C] (or [K, 8]), `labels` [K] with -1 for unused slots,
-    `box_targets` [K, 4]. The box loss is smooth L1 with beta 1 on the deltas of each positive's own class.
+    `box_targets` [K, 4] and the regions they are relative to, `boxes` [K, 4]. The box loss is over the
+    positives, each with the deltas of its own class.
     """
     num_sampled = comm.mean_count((labels >= 0).sum())
     classifier = F.cross_entropy(class_logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     column = (labels > 0).long() if class_agnostic else labels.clamp(min=0)
     deltas = box_regression.unflatten(-1, (-1, 4))  # [K, C or 2, 4]
     deltas = deltas.gather(1, column.view(-1, 1, 1).expand(-1, 1, 4)).squeeze(1)
-    box = smooth_l1(deltas.float(), box_targets, beta=1.0)
-    box = (box * (labels > 0).unsqueeze(-1)).sum()
+    box = box_loss(deltas, box_targets, boxes, labels > 0)
     return classifier / num_sampled, box / num_sampled

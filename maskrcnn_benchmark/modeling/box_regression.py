@@ -1,0 +1,67 @@
+"""The box-regression loss of a head: on the deltas, or on the boxes they decode to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.layers import box_losses
+from maskrcnn_benchmark.layers.losses import smooth_l1
+from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+
+ON_BOXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "iou": box_losses.iou_loss,
+    "giou": box_losses.giou_loss,
+    "bounded_iou": box_losses.bounded_iou_loss,
+    "diou": box_losses.diou_loss,
+    "ciou": box_losses.ciou_loss,
+}
+ON_DELTAS = ("smooth_l1", "l1")
+KINDS = (*ON_DELTAS, *ON_BOXES)
+
+
+@dataclass(frozen=True)
+class BoxRegressionLoss:
+    """Sums a box-regression loss over the positives, in float32.
+
+    Attributes:
+        kind: smooth_l1 or l1, on the deltas; iou, giou, bounded_iou, diou or ciou, on decoded boxes.
+        box_coder: of the head; decodes.
+        beta: where smooth L1 turns from quadratic to linear.
+        weight: factor of the loss.
+    """
+
+    kind: str
+    box_coder: BoxCoder
+    beta: float = 1.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"box-regression loss {self.kind!r} is not one of {', '.join(KINDS)} "
+                "(MODEL.BOX_REG_LOSS, MODEL.RPN.BOX_REG_LOSS)"
+            )
+
+    def __call__(self, deltas: Tensor, box_targets: Tensor, boxes: Tensor, is_positive: Tensor) -> Tensor:
+        """The 0-dim sum over the positives.
+
+        `deltas` [..., 4] predicted and `box_targets` [..., 4] wanted, both relative to `boxes` [..., 4];
+        `is_positive` [...]. What stands where it is False has no influence, gradients included.
+        """
+        deltas = deltas.float()
+        mask = is_positive.unsqueeze(-1)
+        if self.kind in ON_DELTAS:
+            is_l1 = self.kind == "l1"
+            loss = (deltas - box_targets).abs() if is_l1 else smooth_l1(deltas, box_targets, self.beta)
+            loss = loss * mask
+        else:
+            # zero deltas decode to the box itself, whose loss and gradient are finite
+            deltas, box_targets = (torch.where(mask, d, 0.0) for d in (deltas, box_targets))
+            predicted, wanted = (self.box_coder.decode(d, boxes) for d in (deltas, box_targets))
+            loss = ON_BOXES[self.kind](predicted, wanted) * is_positive
+        total = loss.sum()
+        return total if self.weight == 1 else total * self.weight
