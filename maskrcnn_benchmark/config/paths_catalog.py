@@ -10,6 +10,8 @@ import difflib
 import os
 from typing import ClassVar, TypedDict
 
+from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry, weights_manifest
+
 ROOT_VARIABLE = "MASKRCNN_BENCHMARK_DATASETS"
 
 SHAPES_COMMAND = "python -m maskrcnn_benchmark.data.datasets.shapes --root"
@@ -87,28 +89,30 @@ class DatasetCatalog:
 
 
 class ModelCatalog:
-    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT, and what they are."""
+    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT."""
 
-    MODELS: ClassVar[dict[str, str]] = {
-        "ImageNetPretrained/MSRA/R-50": "Detectron's R-50.pkl",
-        "ImageNetPretrained/MSRA/R-50-GN": "Detectron's R-50-GN.pkl",
-        "ImageNetPretrained/MSRA/R-101": "Detectron's R-101.pkl",
-        "ImageNetPretrained/MSRA/R-101-GN": "Detectron's R-101-GN.pkl",
-    }
+    @staticmethod
+    def entry(name: str) -> CatalogueEntry:
+        """What the manifest says about ``name``; raises ValueError for an unknown one, with the nearest."""
+        manifest = weights_manifest()
+        if name not in manifest:
+            raise ValueError(
+                f"unknown weights catalog://{name}{_nearest(name, list(manifest))}; "
+                "`python tools/weights.py list` shows them all"
+            )
+        return manifest[name]
 
     @staticmethod
     def get(name: str) -> str:
-        """Nothing is downloaded: always raises ValueError, which says what to do about ``name``."""
-        if name not in ModelCatalog.MODELS:
-            raise ValueError(
-                f"unknown weights catalog://{name}{_nearest(name, list(ModelCatalog.MODELS))}; "
-                f"known are {', '.join(sorted(ModelCatalog.MODELS))}"
-            )
-        raise ValueError(
-            f"MODEL.WEIGHT catalog://{name} stands for {ModelCatalog.MODELS[name]}, which is neither "
-            "downloaded nor read here; give the path of a .pth file with the body's weights as MODEL.WEIGHT, "
-            "or set MODEL.WEIGHT '' to start from random weights"
-        )
+        """The first address of a published file.
+
+        Raises ValueError for an unknown name, with the nearest known ones, and for a file that was never
+        published, with the one to take instead.
+        """
+        entry = ModelCatalog.entry(name)
+        if not entry.urls:
+            raise ValueError(f"catalog://{name}: {entry.note}; take catalog://{entry.superseded_by}")
+        return entry.urls[0]
 
 
 def _entry(image_folder: str, annotation_file: str) -> DatasetEntry:

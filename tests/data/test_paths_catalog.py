@@ -3,7 +3,6 @@
 import pytest
 
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog, ModelCatalog
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 
 FAMILY_PATHS = {
     "coco_2014_train": ("coco/train2014", "coco/annotations/instances_train2014.json"),
@@ -46,6 +45,23 @@ def test_unknown_names_come_with_the_nearest() -> None:
         ModelCatalog.get("ImageNetPretrained/MSRA/R50")
 
 
-def test_known_weights_say_what_to_give_instead() -> None:
-    with pytest.raises(ValueError, match=r"R-101\.pkl.*MODEL\.WEIGHT ''"):
-        read_checkpoint("catalog://ImageNetPretrained/MSRA/R-101")
+def test_weights_have_the_familys_addresses() -> None:
+    """One of each form that the family's catalogue builds its addresses by."""
+    detectron = "https://dl.fbaipublicfiles.com/detectron"
+    for name, address in {
+        "ImageNetPretrained/MSRA/R-50": "ImageNetPretrained/MSRA/R-50.pkl",
+        "ImageNetPretrained/MSRA/R-50-GN": "ImageNetPretrained/47261647/R-50-GN.pkl",
+        "ImageNetPretrained/MSRA/R-101": "ImageNetPretrained/MSRA/R-101.pkl",
+        "ImageNetPretrained/MSRA/R-101-GN": "ImageNetPretrained/47592356/R-101-GN.pkl",
+        "ImageNetPretrained/FAIR/20171220/X-101-32x8d": "ImageNetPretrained/20171220/X-101-32x8d.pkl",
+        "Caffe2Detectron/COCO/35858933/e2e_mask_rcnn_R-50-FPN_1x": (
+            "35858933/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml.01_48_14.DzEQe4wC/output/train/"
+            "coco_2014_train%3Acoco_2014_valminusminival/generalized_rcnn/model_final.pkl"
+        ),
+    }.items():
+        assert ModelCatalog.get(name) == f"{detectron}/{address}"
+
+
+def test_a_file_that_was_never_published_names_its_replacement() -> None:
+    with pytest.raises(ValueError, match=r"MRCN-V-39-FPN-2x\.pth.*catalog://VoVNet/MRCN-V-57-FPN-2x-norm"):
+        ModelCatalog.get("VoVNet/MRCN-V-57-FPN-2x")

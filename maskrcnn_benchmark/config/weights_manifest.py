@@ -1,0 +1,90 @@
+"""The published weights files, as weights_manifest.json beside this file lists them.
+
+Every fact there comes from the publisher's own page or package; what no source tells is null.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MANIFEST_FILE = Path(__file__).with_name("weights_manifest.json")
+LINKS = ("alive", "dead", "unknown")
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """One published file.
+
+    Attributes:
+        name: what follows "catalog://" in MODEL.WEIGHT.
+        kind: "body" (an ImageNet classifier) or "detector".
+        body: the body it holds, without the neck ("V-39").
+        file: its name in the cache.
+        urls: where it was published, the best first; http(s):// or hf://owner/name/file. Empty: nowhere.
+        sha256: hex digits, all or the leading ones; None: unknown.
+        sha1: the same where the publisher gives this one.
+        member: the file's name inside the archive that the urls lead to; None: they lead to the file itself.
+        size_mib: rounded size in MiB; None: unknown.
+        licence: None: unknown.
+        publisher: who published it, and `page` where.
+        config: the config of this project that builds it, relative to the repository; None: none.
+        row: backbone, detector and schedule of a published result table; None for bodies.
+        box_ap, mask_ap: published AP on COCO minival (2017 val) in percent; None: none.
+        top1: published ImageNet accuracy in percent; None: unknown.
+        link: "alive" or "dead" by the report in `link_note`, or "unknown".
+        superseded_by: the name of the file to take instead; None: none.
+        note: what to know before using it; "" for nothing.
+    """
+
+    name: str
+    kind: str
+    body: str
+    description: str
+    file: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    size_mib: float | None
+    licence: str | None
+    publisher: str
+    page: str
+    link: str
+    link_note: str
+    sha1: str | None = None
+    member: str | None = None
+    config: str | None = None
+    row: str | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    top1: float | None = None
+    superseded_by: str | None = None
+    note: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the file lies, relative to the folder of all weights and to a mirror of one's own."""
+        return f"{self.name}/{self.file}"
+
+
+@cache
+def weights_manifest() -> dict[str, CatalogueEntry]:
+    """Every published file by its name, in the manifest's order."""
+    content = json.loads(MANIFEST_FILE.read_text(encoding="utf-8"))
+    entries = [_entry(dict(raw), content["sources"]) for raw in content["entries"]]
+    return {entry.name: entry for entry in entries}
+
+
+def _entry(raw: dict[str, Any], sources: dict[str, dict[str, Any]]) -> CatalogueEntry:
+    source = sources[raw.pop("source")]
+    return CatalogueEntry(
+        urls=tuple(raw.pop("urls")),
+        licence=source["licence"],
+        publisher=source["title"],
+        page=source["page"],
+        link=source["link"],
+        link_note=source["link_note"],
+        **raw,
+    )
