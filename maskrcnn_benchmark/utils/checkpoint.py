@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch import Tensor, nn
+import yaml
+from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.utils.weight_matching import WeightMatch, load_state_dict
+from maskrcnn_benchmark.utils.plain_file import save_plain
+from maskrcnn_benchmark.utils.weights.catalogue import resolve_weights
+from maskrcnn_benchmark.utils.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.utils.weights.provenance import FORMAT, VERSION, flat_settings
+from maskrcnn_benchmark.utils.weights.publish import SUFFIX, save_publishable
+from maskrcnn_benchmark.utils.weights.read import read_weights
+from maskrcnn_benchmark.utils.weights.report import LoadReport
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 LAST_CHECKPOINT = "last_checkpoint"
-CATALOG = "catalog://"
 NUMBERED = re.compile(r"model_\d{7}\.pth")
 
 
@@ -40,6 +44,8 @@ class Checkpointer:
         save_dir: folder of the run; the file `last_checkpoint` there names the newest checkpoint.
         save_to_disk: whether this process writes (the main one).
         keep: numbered checkpoints (model_0001000.pth) to keep; 0 keeps all. Named ones always stay.
+        config: the run's config as yaml; written into every file, and compared with that of a file loaded.
+        class_names: by label, the background first, where they are known; written into every file.
     """
 
     def __init__(
@@ -51,6 +57,8 @@ class Checkpointer:
         save_to_disk: bool = True,
         logger: logging.Logger | None = None,
         keep: int = 0,
+        config: str = "",
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.model = unwrap_model(model)
         self.optimizer = optimizer
@@ -59,12 +67,17 @@ class Checkpointer:
         self.save_to_disk = save_to_disk
         self.logger = logger or logging.getLogger("maskrcnn_benchmark.checkpoint")
         self.keep = keep
+        self.config = config
+        self.class_names = None if class_names is None else tuple(class_names)
 
     def save(self, name: str, **extra: Any) -> Path | None:
-        """Writes `name`.pth with model, optimizer, schedule and `extra`, and makes it the last checkpoint."""
+        """Writes `name`.pth with model, optimizer, schedule and `extra`, and makes it the last checkpoint.
+
+        Raises DiskFullError where there is no room; the previous checkpoint stays the last one.
+        """
         if not self.save_to_disk:
             return None
-        data: dict[str, Any] = {"model": self.model.state_dict()}
+        data = self._description() | {"model": self.model.state_dict()}
         if self.optimizer is not None:
             data["optimizer"] = self.optimizer.state_dict()
         if self.scheduler is not None:
@@ -77,31 +90,63 @@ class Checkpointer:
         self._remove_old()
         return path
 
-    def save_weights(self, name: str, **extra: Any) -> Path | None:
-        """Writes `name`.pth with the model and `extra` alone; a run cannot be resumed from it."""
+    def save_weights(
+        self, name: str, iteration: int | None = None, results: Mapping[str, float] | None = None
+    ) -> Path | None:
+        """Writes `name`.pth and `name`.safetensors with the model alone: no run can resume from them."""
         if not self.save_to_disk:
             return None
         path = self.save_dir / f"{name}.pth"
         self.logger.info("Saving weights to %s", path)
-        save_plain(path, {"model": self.model.state_dict()} | extra)
+        data = self._description() | {"model": self.model.state_dict()}
+        save_plain(path, data | {"iteration": iteration, "results": dict(results or {})})
+        self.publish(name, iteration, results)
         return path
 
-    def load(self, f: str | os.PathLike[str] | None, partial: bool = False) -> dict[str, Any]:
+    def publish(
+        self, name: str, iteration: int | None = None, results: Mapping[str, float] | None = None
+    ) -> Path | None:
+        """Writes `name`.safetensors: model, config, class names, and `results` (metrics by name)."""
+        if not self.save_to_disk:
+            return None
+        path = self.save_dir / f"{name}{SUFFIX}"
+        state = self.model.state_dict()
+        save_publishable(path, state, self.config, self.class_names, iteration, results)
+        self.logger.info("Weights to publish: %s", path)
+        return path
+
+    def load(
+        self,
+        f: str | os.PathLike[str] | None,
+        partial: bool = False,
+        class_names: Sequence[str] | None = None,
+        new_classes: bool = False,
+    ) -> LoadReport:
         """Takes the weights of file `f`, and nothing else, for the model; "" or None leaves it as it is.
 
+        Args:
+            f: a path, or a name that stands for a file to be fetched (catalog://, hf://, https://).
+            partial: also what covers neither the model nor its body.
+            class_names: of the model's classes, by label; those of this checkpointer without.
+            new_classes: classes that the file does not have begin anew (for training); otherwise they are
+                refused (for testing).
+
         Returns:
-            What the file holds beside weights, optimizer and schedule (such as the iteration), to look at.
+            What was done; `extra` in it is what the file holds beside weights, such as the iteration.
 
         Raises:
-            ValueError: no such file, truncated, of another architecture; see `load_state_dict`.
+            ValueError: no such file, damaged, of another architecture; see `load_weights`.
         """
-        if not f:
-            self.logger.info("No weights given: the model keeps its initial values")
-            return {}
-        data = read_checkpoint(f)
-        match = self._load_weights(data, f, partial)
-        self.logger.info("Weights from %s: %s", f, match)
-        return {key: value for key, value in data.items() if key not in ("model", "optimizer", "scheduler")}
+        report = LoadReport()
+        if f:
+            names = self.class_names if class_names is None else tuple(class_names)
+            settings = flat_settings(yaml.safe_load(self.config)) if self.config else None
+            options = LoadOptions(partial, new_classes, names, settings)
+            report = load_weights(self.model, read_weights(resolve_weights(os.fspath(f))), options)
+        self.logger.info("%s", report)
+        for warning in report.warnings:
+            self.logger.warning("%s", warning)
+        return report
 
     def resume(self) -> dict[str, Any]:
         """Continues from the folder's last checkpoint: model, optimizer and schedule.
@@ -117,8 +162,9 @@ class Checkpointer:
             raise ValueError(
                 f"nothing to resume in OUTPUT_DIR {str(self.save_dir)!r}: it has no {LAST_CHECKPOINT}"
             )
-        data = read_checkpoint(path)
-        self._load_weights(data, path, partial=False)
+        raw = read_weights(path)
+        data = dict(raw.content)
+        load_weights(self.model, raw, LoadOptions())
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler)):
             if part is not None:
                 if name not in data:
@@ -127,8 +173,7 @@ class Checkpointer:
                     )
                 part.load_state_dict(data.pop(name))
         self.logger.info("Resumed from %s", path)
-        data.pop("model")
-        return data
+        return {key: value for key, value in data.items() if key not in ("model", *self._description())}
 
     def has_checkpoint(self) -> bool:
         """Whether the folder has a last checkpoint."""
@@ -142,12 +187,10 @@ class Checkpointer:
         beside = self.save_dir / Path(name).name
         return str(beside if beside.exists() or not Path(name).exists() else name)
 
-    def _load_weights(
-        self, data: dict[str, Any], source: str | os.PathLike[str], partial: bool
-    ) -> WeightMatch:
-        return load_state_dict(
-            self.model, model_state_of(data, source), partial, f"weights of {os.fspath(source)}"
-        )
+    def _description(self) -> dict[str, Any]:
+        """What every checkpoint says of itself."""
+        names = None if self.class_names is None else list(self.class_names)
+        return {"format": FORMAT, "version": VERSION, "config": self.config, "class_names": names}
 
     def _remove_old(self) -> None:
         if self.keep:
@@ -168,9 +211,11 @@ class DetectronCheckpointer(Checkpointer):
         save_dir: str | os.PathLike[str] = "",
         save_to_disk: bool = True,
         logger: logging.Logger | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
+        keep = cfg.SOLVER.KEEP_CHECKPOINTS
         super().__init__(
-            model, optimizer, scheduler, save_dir, save_to_disk, logger, cfg.SOLVER.KEEP_CHECKPOINTS
+            model, optimizer, scheduler, save_dir, save_to_disk, logger, keep, cfg.dump(), class_names
         )
 
 
@@ -179,66 +224,10 @@ def unwrap_model(model: nn.Module) -> nn.Module:
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
-def save_plain(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
-    """Writes `data` to `path`, whole or not at all, once it is sure to be readable without executing code."""
-    check_plain(data, os.fspath(path))
-    with open_whole(path, binary=True) as file:
-        torch.save(data, file)
-
-
-def check_plain(value: Any, name: str) -> None:
-    """Raises TypeError where something is neither a tensor nor a plain Python value, naming it."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            check_plain(key, f"{name}, a key")
-            check_plain(item, f"{name}[{key!r}]")
-    elif type(value) in (list, tuple):
-        for index, item in enumerate(value):
-            check_plain(item, f"{name}[{index}]")
-    elif not isinstance(value, Tensor) and type(value) not in (bool, int, float, str, bytes, type(None)):
-        raise TypeError(
-            f"{name} is of type {type(value).__name__}; a checkpoint holds tensors and plain values only"
-        )
-
-
 def read_checkpoint(f: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of a checkpoint file, on the CPU.
 
     Raises:
-        ValueError: no such file, an address, truncated, or holding anything but tensors and plain values.
+        ValueError: no such file, truncated, or holding anything but tensors and plain values.
     """
-    path = Path(f)
-    if os.fspath(f).startswith(CATALOG):
-        ModelCatalog.get(os.fspath(f).removeprefix(CATALOG))
-    if "://" in os.fspath(f):
-        raise ValueError(
-            f"MODEL.WEIGHT {os.fspath(f)!r}: nothing is downloaded here; fetch the file and give its path"
-        )
-    if not path.is_file():
-        raise ValueError(f"weights file {os.fspath(f)!r} does not exist (searched from {Path.cwd()})")
-    try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"weights file {os.fspath(f)!r} is not one of tensors and plain values alone, or it is damaged; "
-            f"nothing in it was executed. {error}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError) as error:
-        raise ValueError(f"weights file {os.fspath(f)!r} is truncated or no PyTorch file: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(
-            f"weights file {os.fspath(f)!r} holds a {type(data).__name__} instead of a dictionary"
-        )
-    return data
-
-
-def model_state_of(data: dict[str, Any], source: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's content: under `model`, under `state_dict`, or the whole of it."""
-    for key in ("model", "state_dict"):
-        if isinstance(data.get(key), dict):
-            data = data[key]
-            break
-    state = {key: value for key, value in data.items() if isinstance(value, Tensor)}
-    if not state:
-        raise ValueError(f"weights file {os.fspath(source)!r} holds no tensors")
-    return state
+    return read_weights(f).content

@@ -1,16 +1,20 @@
-"""Which entry of a weights file belongs to which entry of a model, and what to say where they do not fit."""
+"""Which entry of a weights file belongs to which entry of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 BODY_PREFIX = "backbone.body."
-# what a classifier trained on ImageNet has beyond the body
+# The C4 detectors' heads contain the body's last stage.
+BODY_PART_OF_HEADS = ".feature_extractor.head.layer4."
+# What a classifier trained on ImageNet has beyond the body.
 CLASSIFIER_PARTS = ("classifier.", "fc.", "head.")
+CELL_ANCHORS = "anchor_generator.cell_anchors."
+# A batch norm counts its batches; a frozen one has no such entry.
+BATCH_COUNT = "num_batches_tracked"
 SHOWN = 8
 
 
@@ -26,15 +30,15 @@ class WeightMatch:
     @property
     def is_complete(self) -> bool:
         """Whether model and file hold the same entries."""
-        return not (self.missing or self.unexpected or self.wrong_shape)
+        return bool(self.loaded) and not (self.missing or self.unexpected or self.wrong_shape)
 
     @property
     def is_body(self) -> bool:
         """Whether the file fills the detector's body, all of it and nothing else, as ImageNet weights do."""
         return (
             bool(self.loaded)
-            and all(key.startswith(BODY_PREFIX) for key in self.loaded)
-            and not any(key.startswith(BODY_PREFIX) for key in self.missing)
+            and all(map(is_of_body, self.loaded))
+            and not any(map(is_of_body, self.missing))
             and not self.wrong_shape
             and all(key.startswith(CLASSIFIER_PARTS) for key in self.unexpected)
         )
@@ -50,6 +54,16 @@ class WeightMatch:
                 more = f", and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
                 parts.append(f"{len(keys)} {title}: {', '.join(keys[:SHOWN])}{more}")
         return "; ".join(parts)
+
+
+def is_of_body(key: str) -> bool:
+    """Whether an entry of a detector is filled by its body's weights."""
+    return key.startswith(BODY_PREFIX) or BODY_PART_OF_HEADS in key
+
+
+def is_derived(key: str) -> bool:
+    """Whether an entry follows from the config or the training alone and is no weight."""
+    return CELL_ANCHORS in key or key.endswith(BATCH_COUNT)
 
 
 def strip_prefix_if_present(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
@@ -74,11 +88,30 @@ def match_keys(model_keys: Iterable[str], loaded_keys: Iterable[str]) -> dict[st
     return result
 
 
-def match_state(model_state: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> WeightMatch:
-    """Matches names and shapes; a file without a name of the detector's top level is a bare body's."""
+def shared_names(model: nn.Module) -> dict[str, str]:
+    """Names of entries that are the same tensor as an entry with an earlier name -> that name."""
+    first: dict[int, str] = {}
+    shared = {}
+    for kind in (model.named_parameters, model.named_buffers):
+        for name, tensor in kind(remove_duplicate=False):
+            earlier = first.setdefault(id(tensor), name)
+            if earlier != name:
+                shared[name] = earlier
+    return shared
+
+
+def match_state(
+    model_state: Mapping[str, Tensor],
+    loaded: Mapping[str, Tensor],
+    shared: Mapping[str, str] | None = None,
+) -> WeightMatch:
+    """Matches names and shapes; a file without a name of the detector's top level is a bare body's.
+
+    `shared`: see `shared_names`; an entry is not missing where the file has another name of its tensor.
+    """
     top_level = {key.split(".", 1)[0] + "." for key in model_state}
     is_detector = any(key.startswith(tuple(top_level)) for key in loaded)
-    candidates = [key for key in model_state if is_detector or key.startswith(BODY_PREFIX)]
+    candidates = [key for key in model_state if is_detector or is_of_body(key)]
     found = match_keys(candidates, loaded)
     if is_detector:
         # a detector's file names its entries in full: a longer look-alike elsewhere is not meant
@@ -87,39 +120,15 @@ def match_state(model_state: Mapping[str, Tensor], loaded: Mapping[str, Tensor])
     for key, tensor in model_state.items():
         source = found.get(key)
         if source is None:
-            match.missing.append(key)
+            if not is_derived(key):
+                match.missing.append(key)
         elif loaded[source].shape != tensor.shape:
             match.wrong_shape.append(f"{key} {tuple(loaded[source].shape)} instead of {tuple(tensor.shape)}")
         else:
             match.loaded[key] = source
+    group = {name: (shared or {}).get(name, name) for name in model_state}
+    covered = {group[key] for key in match.loaded}
+    match.missing = [key for key in match.missing if group[key] not in covered]
     used = {source for source in found.values() if source is not None}
-    # a batch norm counts its batches; a frozen one has no such entry
-    match.unexpected = [key for key in loaded if key not in used and not key.endswith("num_batches_tracked")]
-    return match
-
-
-@torch.no_grad()
-def load_state_dict(
-    model: nn.Module, loaded: Mapping[str, Tensor], partial: bool = False, source: str = "the weights"
-) -> WeightMatch:
-    """Copies the entries of `loaded` into `model`.
-
-    Accepted are a complete detector and a complete body (the rest keeps its initial values); with `partial`
-    also whatever part of a file fits.
-
-    Raises:
-        ValueError: something does not fit; the message lists it, and the model is as before.
-    """
-    loaded = strip_prefix_if_present(loaded)
-    model_state = model.state_dict()
-    match = match_state(model_state, loaded)
-    if not match.loaded:
-        raise ValueError(f"{source}: no entry fits the model, they are of another architecture: {match}")
-    if not (match.is_complete or match.is_body or partial):
-        raise ValueError(
-            f"{source} are of another architecture: {match}. "
-            "To take what fits and leave the rest at its initial values, say MODEL.WEIGHT_PARTIAL True"
-        )
-    for key, name in match.loaded.items():
-        model_state[key].copy_(loaded[name])
+    match.unexpected = [key for key in loaded if key not in used and not is_derived(key)]
     return match

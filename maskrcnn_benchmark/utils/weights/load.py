@@ -1,0 +1,157 @@
+"""The weights of a file, whoever wrote it, for a model: for all of it, for all of its body, or a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.utils.weight_matching import (
+    BODY_PREFIX,
+    match_state,
+    shared_names,
+    strip_prefix_if_present,
+)
+from maskrcnn_benchmark.utils.weights.checks import (
+    check_finite,
+    compare_settings,
+    in_single_precision,
+    plain,
+    without_anchors,
+)
+from maskrcnn_benchmark.utils.weights.class_fit import fit_classes
+from maskrcnn_benchmark.utils.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.utils.weights.converters import convert
+from maskrcnn_benchmark.utils.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.utils.weights.provenance import Provenance, provenance_of
+from maskrcnn_benchmark.utils.weights.read import RawFile
+from maskrcnn_benchmark.utils.weights.refusal import explain, lacks_stem
+from maskrcnn_benchmark.utils.weights.report import LoadReport
+
+NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config", "class_names", "format")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a file may be taken.
+
+    partial: also what covers neither the model nor its body. new_classes: classes that the file does not have
+    begin anew (training); otherwise they are a reason to refuse (testing). class_names: the model's, the
+    background first, where they are known. settings: the model's config as `SECTION.KEY -> value`; without it
+    nothing is compared.
+    """
+
+    partial: bool = False
+    new_classes: bool = False
+    class_names: tuple[str, ...] | None = None
+    settings: Mapping[str, object] | None = None
+
+
+def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadReport:
+    """Copies the weights of `raw` into `model`.
+
+    Returns:
+        What was done, to be logged.
+
+    Raises:
+        ValueError: they do not fit, or are not finite; the model is as before.
+    """
+    where = f"weights of {raw.path}"
+    provenance = provenance_of(raw)
+    report = LoadReport(path=str(raw.path))
+    report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
+    state, class_names = _own_names(raw, provenance, model, options, report, where)
+    check_finite(state, where)
+    state = in_single_precision(state, report)
+    state = without_anchors(state, model, report)
+    compare_settings(options.settings or {}, provenance.settings, report)
+    may_begin_anew = options.new_classes or options.partial
+    state = fit_classes(state, class_names, model, options.class_names, may_begin_anew, report, where)
+    model_state = model.state_dict()
+    match = match_state(model_state, state, shared_names(model))
+    accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
+    if not accepted or (lacks_stem(match) and not options.partial):
+        raise ValueError(explain(where, match, state, model_state))
+    with torch.no_grad():
+        for key, name in match.loaded.items():
+            model_state[key].copy_(state[name])
+    report.loaded, report.kept = match.loaded, match.missing
+    report.unused = match.unexpected + match.wrong_shape
+    return report
+
+
+def _is_extra(raw: RawFile, key: str) -> bool:
+    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
+
+
+def _own_names(
+    raw: RawFile,
+    provenance: Provenance,
+    model: nn.Module,
+    options: LoadOptions,
+    report: LoadReport,
+    where: str,
+) -> tuple[dict[str, Tensor], Sequence[str] | None]:
+    """The weights in this project's names, for the model's input and norms; and the recorded class names."""
+    state = strip_prefix_if_present(raw.state)
+    if provenance.is_own:
+        version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
+        report.source = f"this project's {raw.kind}, {version}"
+        # before files held class names, 81 classes need not have been COCO's
+        names = provenance.class_names or (() if provenance.version == 0 else None)
+        return strip_body_prefix(state), names
+    converted = convert(state)
+    if converted is None:
+        report.source = f"{raw.kind} in the family's names"
+        return strip_body_prefix(state), None
+    report.source, report.dropped = converted.source, converted.dropped
+    report.notes += converted.notes
+    _check_requirements(converted, options, where)
+    return strip_body_prefix(_folded(converted, model, report)), converted.class_names
+
+
+def strip_body_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A bare body's names without the prefix that a detector gives them; a detector's stay as they are."""
+    return strip_prefix_if_present(state, BODY_PREFIX)
+
+
+def _check_requirements(converted: Converted, options: LoadOptions, where: str) -> None:
+    settings = options.settings or {}
+    wrong = [
+        f"{key} {value!r} (it is {settings[key]!r})"
+        for key, value in converted.requires
+        if key in settings and plain(settings[key]) != plain(value)
+    ]
+    if wrong and not options.partial:
+        raise ValueError(
+            f"{where}, {converted.source}, compute something else in this model; set {', '.join(wrong)}"
+        )
+
+
+def _folded(converted: Converted, model: nn.Module, report: LoadReport) -> dict[str, Tensor]:
+    """Converted weights for the model's own input statistics and the eps of its norms."""
+    state = converted.state
+    target = pixel_statistics(model)
+    if converted.pixels is not None and target is not None:
+        state = fold_pixels(state, converted.pixels, target)
+        report.notes.append(
+            "the first convolution takes the config's pixels: order, mean and deviation folded in"
+        )
+    if any(key.endswith("running_var") for key in state):
+        state = adapt_batch_norm_eps(state, converted.batch_norm_eps, model)
+    return state
+
+
+def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
+    """What the model takes for an image; None for a model that does not normalise."""
+    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return None
+    is_bgr = bool(getattr(model, "to_bgr255", True))
+    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
+    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
+    return PixelStatistics(
+        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+    )
