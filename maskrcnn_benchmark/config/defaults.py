@@ -62,14 +62,15 @@ _C.MODEL.RESNETS.STRIDE_IN_1X1 = True  # True: MSRA style, stride in the first 1
 _C.MODEL.RESNETS.TRANS_FUNC = "BottleneckWithFixedBatchNorm"  # or BottleneckWithGN
 _C.MODEL.RESNETS.STEM_FUNC = "StemWithFixedBatchNorm"  # or StemWithGN
 _C.MODEL.RESNETS.RES5_DILATION = 1
-_C.MODEL.RESNETS.BACKBONE_OUT_CHANNELS = 256 * 4  # channels of every FPN level (256), or of the C4 map (1024)
+_C.MODEL.RESNETS.BACKBONE_OUT_CHANNELS = 256 * 4  # channels of every FPN level; 256 in every FPN config
 _C.MODEL.RESNETS.RES2_OUT_CHANNELS = 256
 _C.MODEL.RESNETS.STEM_OUT_CHANNELS = 64
 
 _C.MODEL.RPN = CN()
 _C.MODEL.RPN.RPN_HEAD = "SingleConvRPNHead"
+_C.MODEL.RPN.MID_CHANNELS = 0  # (new) channels between the head's two convolutions; 0: as its input
 _C.MODEL.RPN.USE_FPN = False
-_C.MODEL.RPN.ANCHOR_SIZES = (32, 64, 128, 256, 512)  # pixels; with FPN one a level
+_C.MODEL.RPN.ANCHOR_SIZES = (32, 64, 128, 256, 512)  # pixels; with FPN one a level, or ((32, 48), ...)
 _C.MODEL.RPN.ANCHOR_STRIDE = (16,)  # pixels; one a level
 _C.MODEL.RPN.ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height over width
 _C.MODEL.RPN.STRADDLE_THRESH = (
@@ -123,7 +124,7 @@ _C.MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO = 0
 _C.MODEL.ROI_MASK_HEAD.POOLER_SCALES = (1.0 / 16,)
 _C.MODEL.ROI_MASK_HEAD.CONV_LAYERS = (256, 256, 256, 256)
 _C.MODEL.ROI_MASK_HEAD.RESOLUTION = 14  # side of the predicted mask
-_C.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True  # C4 heads; False for FPN
+_C.MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True  # extractor and pooler: C4 heads; False for FPN
 _C.MODEL.ROI_MASK_HEAD.DILATION = 1
 _C.MODEL.ROI_MASK_HEAD.USE_GN = False
 

@@ -14,6 +14,8 @@ from yacs.config import CfgNode
 
 from maskrcnn_benchmark.config.not_implemented import NOT_IMPLEMENTED
 
+NESTABLE = ("MODEL.RPN.ANCHOR_SIZES",)  # an item may be a sequence of such items
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be used; the message names the source, the key and the mend."""
@@ -99,7 +101,8 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
             return float(value)
         if isinstance(value, (tuple, list)) and isinstance(default, (tuple, list)):
             items = (
-                coerce(v, default[0], f"{key}[{i}]", source) if default else v for i, v in enumerate(value)
+                coerce(v, _item_default(v, default, key), f"{key}[{i}]", source) if default else v
+                for i, v in enumerate(value)
             )
             return type(default)(items)
         if isinstance(value, type(default)):
@@ -109,6 +112,11 @@ def coerce(value: Any, default: Any, key: str, source: str) -> Any:
         f"{source}: {key} = {value!r} is of type {type(value).__name__}; "
         f"expected {expected}, such as {default!r}"
     )
+
+
+def _item_default(item: Any, default: Any, key: str) -> Any:
+    """What an item of a sequence is to be like."""
+    return default if key in NESTABLE and isinstance(item, (tuple, list)) else default[0]
 
 
 def _refuse_unknown(key: str, value: Any, source: str, known: list[str]) -> None:

@@ -37,6 +37,8 @@ AT_LEAST: dict[str, float] = {
     "MODEL.ROI_BOX_HEAD.NUM_CLASSES": 2,
     "MODEL.ROI_HEADS.DETECTIONS_PER_IMG": 1,
     "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
+    "MODEL.FPN.OUT_CHANNELS": 0,
+    "MODEL.RPN.MID_CHANNELS": 0,
     "SEED": -1,
 }
 FRACTIONS = (
@@ -45,9 +47,9 @@ FRACTIONS = (
     "MODEL.ROI_HEADS.NMS",
     "MODEL.ROI_HEADS.SCORE_THRESH",
     "MODEL.ROI_HEADS.POSITIVE_FRACTION",
+    "SOLVER.END_LR_FACTOR",
     "INPUT.HORIZONTAL_FLIP_PROB_TRAIN",
     "INPUT.VERTICAL_FLIP_PROB_TRAIN",
-    "SOLVER.END_LR_FACTOR",
 )
 
 
@@ -70,9 +72,9 @@ def validate(cfg: ConfigNode) -> None:
     _validate_device(cfg.MODEL.DEVICE)
     _validate_schedule(cfg)
     _validate_pyramid(cfg)
-
-
     _validate_input(cfg)
+
+
 def _validate_device(device: str) -> None:
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
@@ -106,8 +108,6 @@ def _validate_pyramid(cfg: ConfigNode) -> None:
         raise ConfigError(
             f"MODEL.RPN.ANCHOR_STRIDE = {tuple(rpn.ANCHOR_STRIDE)}: one entry without MODEL.RPN.USE_FPN"
         )
-    if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
-        raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")
 
 
 def _validate_input(cfg: ConfigNode) -> None:
@@ -117,3 +117,5 @@ def _validate_input(cfg: ConfigNode) -> None:
             f"INPUT.MIN_SIZE_RANGE_TRAIN = {sides} must be (lowest, highest) short side in pixels, "
             "or (-1, -1) to draw from INPUT.MIN_SIZE_TRAIN"
         )
+    if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
+        raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")

@@ -21,6 +21,8 @@ DATA = Path(__file__).parent / "data"
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 PUBLISHED = (  # reference configs that this package ships under configs/
+    "e2e_faster_rcnn_R_50_C4_1x",
+    "e2e_mask_rcnn_R_50_C4_1x",
     "e2e_faster_rcnn_R_50_FPN_1x",
     "e2e_faster_rcnn_R_50_FPN_2x",
     "e2e_faster_rcnn_R_101_FPN_1x",
@@ -39,11 +41,17 @@ PUBLISHED = (  # reference configs that this package ships under configs/
 BY_OPTIONS = (  # reference configs whose model can be built here, but which have no file under configs/
     "gn_baselines/e2e_mask_rcnn_R_50_FPN_1x_gn",
     "gn_baselines/e2e_mask_rcnn_R_50_FPN_Xconv1fc_1x_gn",
+    "e2e_faster_rcnn_X_101_32x8d_FPN_1x",
+    "e2e_mask_rcnn_X_101_32x8d_FPN_1x",
+    "vovnet/e2e_faster_rcnn_V_75_FPN_2x",
+    "vovnet/e2e_mask_rcnn_V_75_FPN_2x",
+    "vovnet/e2e_faster_rcnn_V_93_FPN_2x",
+    "vovnet/e2e_mask_rcnn_V_93_FPN_2x",
 )
 MODELS = PUBLISHED + BY_OPTIONS
-BACKBONES = ("V-39-FPN", "R-50-FPN", "R-101-FPN", "V-39-FPN-GN", "R-50-FPN-GN")
-INFERENCES = ("faster_V39", "faster_R50", "mask_V39", "mask_R50", "mask_R50_nms02_top200")
-TRAININGS = ("faster_V39_1img", "mask_V39_1img", "mask_R50_1img", "mask_V39_GN_1img")
+BACKBONES = ("V-39-FPN", "R-50-FPN", "R-101-FPN", "V-39-FPN-GN", "R-50-FPN-GN", "R-50-C4")
+INFERENCES = ("faster_V39", "faster_R50", "mask_V39", "mask_R50", "mask_R50_nms02_top200", "mask_R50_C4")
+TRAININGS = ("faster_V39_1img", "mask_V39_1img", "mask_R50_1img", "mask_V39_GN_1img", "mask_R50_C4_1img")
 
 
 @cache

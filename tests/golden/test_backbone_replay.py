@@ -25,11 +25,11 @@ def test_maps(name: str) -> None:
     fill_weights(model)
     model.eval()
     with torch.no_grad():
-        body = model["backbone"].body(network_input(256, 320, 0).unsqueeze(0))
-        features = model["backbone"].fpn(body)
+        body = backbone.body(network_input(256, 320, 0).unsqueeze(0))
+        features = body[-1:] if backbone.fpn is None else backbone.fpn(body)
         logits, deltas = model["rpn"].head(features)
     found = {
-        "body": body,
+        "body": body[-len(record["body"]) :],  # of a C4 body the reference gives the last map alone
         "fpn": features,
         "rpn_objectness_logits": [maps_of(*pair, 1) for pair in zip(logits, features, strict=True)],
         "rpn_bbox_deltas": [maps_of(*pair, 4) for pair in zip(deltas, features, strict=True)],

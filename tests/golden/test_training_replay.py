@@ -91,7 +91,7 @@ def test_sampled_regions(run: Run) -> None:
     """How many proposals reach the heads, the ground-truth boxes among them, and how many are objects."""
     with torch.no_grad():
         proposals, _ = run.model.rpn(run.features, run.images.sizes, run.targets)
-        sampled, _ = run.model.roi_heads.box.losses(run.features, proposals, run.targets)
+        sampled = run.model.roi_heads.box.sample(proposals, run.targets)
     assert proposals.valid.sum(dim=1).tolist() == run.case["train_proposals_per_image"]
     for labels, expected in zip(sampled.labels, run.case["roi_labels"], strict=True):
         assert (labels >= 0).sum() == expected["sampled"]
@@ -108,8 +108,7 @@ def test_losses_of_fixed_proposals(run: Run) -> None:
 
 def test_targets_of_fixed_proposals(run: Run) -> None:
     """Label, regression target and mask target of each given box."""
-    with torch.no_grad():
-        sampled, _ = run.model.roi_heads.box.losses(run.features, run.fixed, run.targets)
+    sampled = run.model.roi_heads.box.sample(run.fixed, run.targets)
     for i in range(run.case["n_images"]):
         expected = {key.removesuffix(f"_{i}"): a for key, a in run.arrays.items() if key.endswith(f"_{i}")}
         index = index_of(expected["fixed_boxes"], sampled.boxes[i])

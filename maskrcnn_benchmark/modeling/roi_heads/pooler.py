@@ -41,7 +41,7 @@ class Pooler(nn.Module):
         )
 
 
-def build_box_pooler(cfg: ConfigNode, channels_last: bool) -> Pooler:
+def build_box_pooler(cfg: ConfigNode, channels_last: bool = True) -> Pooler:
     """The pooler of MODEL.ROI_BOX_HEAD."""
     head = cfg.MODEL.ROI_BOX_HEAD
     size = (head.POOLER_RESOLUTION, head.POOLER_RESOLUTION)

@@ -22,13 +22,15 @@ class CombinedROIHeads(nn.Module):
         if mask is not None:
             self.mask = mask
         self.has_mask = mask is not None
+        self.shares_features = mask is not None and mask.feature_extractor is box.feature_extractor
 
     def losses(self, features: Sequence[Tensor], proposals: Proposals, targets: Targets) -> dict[str, Tensor]:
         """The losses of every head; always all keys, zero where an image holds nothing to learn from."""
-        sampled, losses = self.box.losses(features, proposals, targets)
+        sampled, losses, box_features = self.box.losses(features, proposals, targets)
         if self.has_mask:
             max_positives = self.box.sampler.max_positives(sampled.labels.shape[1])
-            losses |= self.mask.losses(features, sampled, targets, max_positives)
+            shared = box_features if self.shares_features else None
+            losses |= self.mask.losses(features, sampled, targets, max_positives, shared)
         return losses
 
     def detect(self, features: Sequence[Tensor], proposals: Proposals, image_hw: Tensor) -> Detections:
@@ -40,4 +42,6 @@ class CombinedROIHeads(nn.Module):
 def build_roi_heads(cfg: ConfigNode, in_channels: int) -> CombinedROIHeads:
     """The heads of MODEL.ROI_HEADS over features of `in_channels`."""
     box = build_roi_box_head(cfg, in_channels)
-    return CombinedROIHeads(box, build_roi_mask_head(cfg, in_channels) if cfg.MODEL.MASK_ON else None)
+    if not cfg.MODEL.MASK_ON:
+        return CombinedROIHeads(box)
+    return CombinedROIHeads(box, build_roi_mask_head(cfg, in_channels, box.feature_extractor))

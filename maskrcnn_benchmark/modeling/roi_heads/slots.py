@@ -22,6 +22,18 @@ def take_slots(values: Tensor, index: Tensor | None) -> Tensor:
     return values if index is None else values[index]
 
 
+def take_leading_slots(values: Tensor, used: Tensor, num_leading: int, index: Tensor | None) -> Tensor:
+    """Rows that belong to some of the first `num_leading` slots of each image.
+
+    `values` [K, ...] were computed for the slots `used` [N, R]. `index`: which of the N * num_leading slots
+    are wanted, all in use; None for all.
+    """
+    if index is None:
+        return values.unflatten(0, (used.shape[0], used.shape[1]))[:, :num_leading].flatten(0, 1)
+    row = (used.flatten().cumsum(0) - 1).view_as(used)[:, :num_leading]
+    return values[row.flatten()[index]]
+
+
 def fill_slots(values: Tensor, index: Tensor | None, shape: tuple[int, int]) -> Tensor:
     """The inverse of take_slots: `values` back in [N, R, ...], zeros in the slots that were left out."""
     if index is not None:

@@ -46,7 +46,8 @@ class AnchorGenerator(nn.Module):
         """
         super().__init__()
         if len(anchor_strides) == 1:
-            cells = [cell_anchors(anchor_strides[0], tuple(np.ravel(sizes)), aspect_ratios)]
+            flat = np.concatenate([np.ravel(size) for size in sizes])
+            cells = [cell_anchors(anchor_strides[0], tuple(flat), aspect_ratios)]
         else:
             if len(sizes) != len(anchor_strides):
                 raise ValueError(f"one anchor size a level: got sizes {sizes} for strides {anchor_strides}")
@@ -105,11 +106,20 @@ def grid_anchors(cells: Tensor, height: int, width: int, stride: int) -> Tensor:
 
 
 def build_anchor_generator(cfg: ConfigNode) -> AnchorGenerator:
-    """The anchors of MODEL.RPN."""
+    """The anchors of MODEL.RPN.
+
+    Raises ValueError for levels with different numbers of sizes.
+    """
     rpn = cfg.MODEL.RPN
-    return AnchorGenerator(
+    anchor_generator = AnchorGenerator(
         sizes=rpn.ANCHOR_SIZES,
         aspect_ratios=rpn.ASPECT_RATIOS,
         anchor_strides=rpn.ANCHOR_STRIDE,
         straddle_thresh=rpn.STRADDLE_THRESH,
     )
+    if len(set(anchor_generator.num_anchors_per_location())) > 1:
+        raise ValueError(
+            f"MODEL.RPN.ANCHOR_SIZES = {rpn.ANCHOR_SIZES}: the levels share one RPN head, so give each "
+            "as many sizes"
+        )
+    return anchor_generator

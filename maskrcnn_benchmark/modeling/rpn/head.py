@@ -16,12 +16,13 @@ from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 class RPNHead(nn.Module):
     """A 3x3 convolution and two 1x1 predictors, shared by all levels (Faster R-CNN, section 3.1)."""
 
-    def __init__(self, in_channels: int, num_anchors: int) -> None:
-        """`num_anchors`: anchors at each position."""
+    def __init__(self, in_channels: int, num_anchors: int, mid_channels: int = 0) -> None:
+        """`num_anchors`: anchors at each position. `mid_channels`: of the 3x3; 0 for `in_channels`."""
         super().__init__()
-        self.conv = Conv2d(in_channels, in_channels, kernel_size=3, padding=1)
-        self.cls_logits = nn.Conv2d(in_channels, num_anchors, kernel_size=1)
-        self.bbox_pred = nn.Conv2d(in_channels, num_anchors * 4, kernel_size=1)
+        mid_channels = mid_channels or in_channels
+        self.conv = Conv2d(in_channels, mid_channels, kernel_size=3, padding=1)
+        self.cls_logits = nn.Conv2d(mid_channels, num_anchors, kernel_size=1)
+        self.bbox_pred = nn.Conv2d(mid_channels, num_anchors * 4, kernel_size=1)
         for layer in (self.conv, self.cls_logits, self.bbox_pred):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -46,4 +47,4 @@ class RPNHead(nn.Module):
 @RPN_HEADS.register("SingleConvRPNHead")
 def build_single_conv_rpn_head(cfg: ConfigNode, in_channels: int, num_anchors: int) -> RPNHead:
     """The head of Faster R-CNN and FPN."""
-    return RPNHead(in_channels, num_anchors)
+    return RPNHead(in_channels, num_anchors, cfg.MODEL.RPN.MID_CHANNELS)

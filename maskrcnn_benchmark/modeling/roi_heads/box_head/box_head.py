@@ -42,16 +42,24 @@ class ROIBoxHead(nn.Module):
         self.box_loss = box_loss
         self.class_agnostic = class_agnostic
 
+    @torch.no_grad()
+    def sample(self, proposals: Proposals, targets: Targets) -> SampledRois:
+        """The regions that the losses are over; draws at random where there are too many."""
+        return sample_rois(proposals, targets, self.matcher, self.sampler, self.box_loss.box_coder)
+
     def losses(
         self, features: Sequence[Tensor], proposals: Proposals, targets: Targets
-    ) -> tuple[SampledRois, dict[str, Tensor]]:
-        """The sampled regions, and loss_classifier and loss_box_reg over them."""
-        with torch.no_grad():
-            sampled = sample_rois(proposals, targets, self.matcher, self.sampler, self.box_loss.box_coder)
+    ) -> tuple[SampledRois, dict[str, Tensor], Tensor]:
+        """The sampled regions; loss_classifier and loss_box_reg over them; their features.
+
+        The features [K, ...] are those of the slots that `slots_to_compute` gives for the sampled regions.
+        """
+        sampled = self.sample(proposals, targets)
         used = sampled.labels >= 0
         slots = slots_to_compute(used)
         rois = take_slots(to_rois(sampled.boxes, used), slots)
-        class_logits, box_regression = self.predictor(self.feature_extractor(features, rois))
+        region_features = self.feature_extractor(features, rois)
+        class_logits, box_regression = self.predictor(region_features)
         classifier, box = box_losses(
             class_logits,
             box_regression,
@@ -61,7 +69,7 @@ class ROIBoxHead(nn.Module):
             self.box_loss,
             self.class_agnostic,
         )
-        return sampled, {"loss_classifier": classifier, "loss_box_reg": box}
+        return sampled, {"loss_classifier": classifier, "loss_box_reg": box}, region_features
 
     def detect(self, features: Sequence[Tensor], proposals: Proposals, image_hw: Tensor) -> Detections:
         """Detections of a batch; `image_hw` [N, 2]."""

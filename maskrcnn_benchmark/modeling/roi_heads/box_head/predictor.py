@@ -30,6 +30,22 @@ class FPNPredictor(nn.Module):
         return self.cls_score(x), self.bbox_pred(x)
 
 
+class FastRCNNPredictor(FPNPredictor):
+    """The same over the mean of each region's map."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As FPNPredictor's, of region maps [K, D, h, w]."""
+        assert x.dim() == 4, "FastRCNNPredictor takes region maps; FPNPredictor takes vectors"
+        return super().forward(x.mean((2, 3)))
+
+
+@ROI_BOX_PREDICTOR.register("FastRCNNPredictor")
+def build_fast_rcnn_predictor(cfg: ConfigNode, in_channels: int) -> FastRCNNPredictor:
+    """The predictor of the C4 configs."""
+    num_classes = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
+    return FastRCNNPredictor(in_channels, num_classes, 2 if cfg.MODEL.CLS_AGNOSTIC_BBOX_REG else num_classes)
+
+
 @ROI_BOX_PREDICTOR.register("FPNPredictor")
 def build_fpn_predictor(cfg: ConfigNode, in_channels: int) -> FPNPredictor:
     """The predictor of the FPN configs."""

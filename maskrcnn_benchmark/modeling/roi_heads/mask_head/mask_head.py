@@ -11,7 +11,12 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.layers import rasterize_polygons
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_FEATURE_EXTRACTORS, ROI_MASK_PREDICTOR
-from maskrcnn_benchmark.modeling.roi_heads.slots import fill_slots, slots_to_compute, take_slots
+from maskrcnn_benchmark.modeling.roi_heads.slots import (
+    fill_slots,
+    slots_to_compute,
+    take_leading_slots,
+    take_slots,
+)
 from maskrcnn_benchmark.structures.detections import Detections, SampledRois, to_rois
 from maskrcnn_benchmark.structures.targets import PolygonBatch, Targets
 from maskrcnn_benchmark.utils import comm
@@ -28,9 +33,16 @@ class ROIMaskHead(nn.Module):
         self.resolution = resolution
 
     def losses(
-        self, features: Sequence[Tensor], sampled: SampledRois, targets: Targets, max_positives: int
+        self,
+        features: Sequence[Tensor],
+        sampled: SampledRois,
+        targets: Targets,
+        max_positives: int,
+        box_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """loss_mask over the positive regions; these stand in the first `max_positives` slots of each image.
+
+        `box_features`: what the box head's `losses` gave, where both heads share the feature extractor.
 
         Raises ValueError where the targets have no masks.
         """
@@ -46,9 +58,12 @@ class ROIMaskHead(nn.Module):
             instance = take_slots(instance.flatten(), slots)
             polygons, flat_boxes = targets.polygons, take_slots(boxes.flatten(0, 1), slots)
             mask_targets = rasterize_masks(polygons, instance, flat_boxes, self.resolution)
-        rois = take_slots(to_rois(boxes, is_positive), slots)
         labels = take_slots(labels.flatten(), slots).clamp(min=0)
-        logits = self.predictor(self.feature_extractor(features, rois), labels)
+        if box_features is None:
+            x = self.feature_extractor(features, take_slots(to_rois(boxes, is_positive), slots))
+        else:
+            x = take_leading_slots(box_features, sampled.labels >= 0, max_positives, slots)
+        logits = self.predictor(x, labels)
         return {"loss_mask": mask_loss(logits, mask_targets, labels > 0)}
 
     def add_masks(self, features: Sequence[Tensor], detections: Detections) -> Detections:
@@ -82,17 +97,24 @@ def mask_loss(logits: Tensor, mask_targets: Tensor, is_positive: Tensor) -> Tens
     return (loss * is_positive.view(-1, 1, 1)).sum() / num_pixels
 
 
-def build_roi_mask_head(cfg: ConfigNode, in_channels: int) -> ROIMaskHead:
+def build_roi_mask_head(cfg: ConfigNode, in_channels: int, box_feature_extractor: nn.Module) -> ROIMaskHead:
     """The mask head of MODEL.ROI_MASK_HEAD over features of `in_channels`.
 
-    Raises ValueError for a mask head that shares the box head's extractor, which FPN heads cannot.
+    With SHARE_BOX_FEATURE_EXTRACTOR its extractor is the box head's, and so are the pooler's settings.
+
+    Raises ValueError for sharing an extractor from which no masks can come.
     """
     head = cfg.MODEL.ROI_MASK_HEAD
     if head.SHARE_BOX_FEATURE_EXTRACTOR:
-        raise ValueError(
-            "MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True is not implemented; set it to False, "
-            "as the FPN configs have it"
-        )
-    feature_extractor = ROI_MASK_FEATURE_EXTRACTORS[head.FEATURE_EXTRACTOR](cfg, in_channels)
+        name = cfg.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR
+        if name not in ROI_MASK_FEATURE_EXTRACTORS:
+            raise ValueError(
+                f"MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR = True: the box head's {name} gives "
+                "vectors, from which no masks come; set it to False, as the FPN configs have it, or share "
+                f"{', '.join(ROI_MASK_FEATURE_EXTRACTORS)}"
+            )
+        feature_extractor = box_feature_extractor
+    else:
+        feature_extractor = ROI_MASK_FEATURE_EXTRACTORS[head.FEATURE_EXTRACTOR](cfg, in_channels)
     predictor = ROI_MASK_PREDICTOR[head.PREDICTOR](cfg, feature_extractor.out_channels)
     return ROIMaskHead(feature_extractor, predictor, head.RESOLUTION)
