@@ -115,7 +115,7 @@ def _append(reply: Any, part: Partial, total: int | None) -> None:
         if error.errno in DISK_FULL:
             raise no_room(folder, None if total is None else total - part.size) from error
         raise
-    if part.size != total and (total is not None or part.size == 0):
+    if part.size == 0 or (total is not None and part.size != total):
         expected = "" if total is None else f" of {total}"
         raise TransferFailed(f"broke off after {part.size}{expected} bytes", again=True)
 
