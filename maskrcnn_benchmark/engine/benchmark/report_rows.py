@@ -57,6 +57,14 @@ class Line:
         """The backbone without the pyramid that all of them have."""
         return body_of(self.row)
 
+    @property
+    def published_box_ap(self) -> AreaAP | None:
+        return None if self.published is None else self.published.box_ap
+
+    @property
+    def published_mask_ap(self) -> AreaAP | None:
+        return None if self.published is None else self.published.mask_ap
+
 
 class Group(NamedTuple):
     """The lines of one detector in one computing type."""

@@ -22,8 +22,9 @@ HOW_TO_READ = (
     "Measured and published numbers come from different hardware and versions: compare the ratios, not the "
     "numbers. A ratio is to R-50 of the same detector (measured: in the same run and computing type; "
     "published: on the same machine).",
-    "GB is 10^9 bytes. The published tables do not say which GB they mean; this is the stricter reading.",
-    "AP in percent, COCO's definition: AP/APs/APm/APl. - where nothing was measured or published.",
+    "GB is 10⁹ bytes. The published tables do not say which GB they mean; this is the stricter reading.",
+    "AP in percent, COCO's definition, over all objects and over small, medium and large ones (APs/APm/APl). "
+    "- where nothing was measured or published.",
 )
 
 

@@ -75,15 +75,14 @@ def main_table(results: Results) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    published = line.published
     return [
         *(line.body, line.row.detector),
         *(number(line.memory.measured, 2, line.missing), number(line.memory.published)),
         *(ratio(line.memory.measured_ratio), ratio(line.memory.published_ratio)),
         *(milliseconds(line.time.measured, line.missing), number(line.time.published, 0)),
         *(ratio(line.time.measured_ratio), ratio(line.time.published_ratio)),
-        *(area_text(line.box_ap), area_text(published.box_ap if published else None)),
-        *(area_text(line.mask_ap), area_text(published.mask_ap if published else None)),
+        *(area_text(line.box_ap), area_text(line.published_box_ap)),
+        *(area_text(line.mask_ap), area_text(line.published_mask_ap)),
     ]
 
 
