@@ -40,6 +40,7 @@ from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimize
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
+from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
@@ -141,9 +142,12 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
     arguments: dict[str, Any] = {"iteration": 0}
     if args.resume:
         arguments |= checkpointer.resume()
-    else:
-        checkpointer.load(cfg.MODEL.WEIGHT, cfg.MODEL.WEIGHT_PARTIAL)
     data_loader = make_data_loader(cfg, True, distributed, arguments["iteration"])
+    checkpointer.class_names = data_loader.dataset.class_names
+    if not args.resume:
+        checkpointer.load(cfg.MODEL.WEIGHT, cfg.MODEL.WEIGHT_PARTIAL, new_classes=True)
+    # the order of the images follows from these and the iteration
+    arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
     tester = None
     if not args.skip_test:
         data_loaders = make_data_loader(cfg, False, distributed)
@@ -198,7 +202,7 @@ def main() -> int:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
     try:
         status = train(cfg, run, device)
-    except NonFiniteLossError as error:
+    except (NonFiniteLossError, DiskFullError) as error:
         logger.error("%s", error)
         status = 1
     comm.destroy_process_group()

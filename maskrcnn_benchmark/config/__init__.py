@@ -3,8 +3,16 @@ run).
 """
 
 from maskrcnn_benchmark.config.defaults import _C as cfg
-from maskrcnn_benchmark.config.load import describe_scaling, load_config
+from maskrcnn_benchmark.config.load import describe_scaling, load_config, load_config_text
 from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 from maskrcnn_benchmark.config.validate import validate
 
-__all__ = ["ConfigError", "ConfigNode", "cfg", "describe_scaling", "load_config", "validate"]
+__all__ = [
+    "ConfigError",
+    "ConfigNode",
+    "cfg",
+    "describe_scaling",
+    "load_config",
+    "load_config_text",
+    "validate",
+]

@@ -29,7 +29,18 @@ def load_config(config_file: str | None = None, opts: Sequence[str] = ()) -> Con
     Raises:
         ConfigError: whatever does not fit, with the source, the key and the mend.
     """
-    cfg, scaling = _resolve(config_file, opts)
+    return _finish(*_resolve(config_file, opts))
+
+
+def load_config_text(text: str, source: str, opts: Sequence[str] = ()) -> ConfigNode:
+    """As `load_config`, from the yaml that something other than a config file holds, such as weights."""
+    cfg = _C.clone()
+    cfg.merge_from_text(text, source)
+    return _finish(*_with_options(cfg, opts))
+
+
+def _finish(cfg: ConfigNode, scaling: Scaling) -> ConfigNode:
+    """The schedule scaled, everything checked, frozen."""
     cfg.merge_from_list([item for pair in scaling.values.items() for item in pair])
     validate(cfg)
     cfg.freeze()
@@ -45,6 +56,10 @@ def _resolve(config_file: str | None, opts: Sequence[str]) -> tuple[ConfigNode, 
     cfg = _C.clone()
     if config_file:
         cfg.merge_from_file(config_file)
+    return _with_options(cfg, opts)
+
+
+def _with_options(cfg: ConfigNode, opts: Sequence[str]) -> tuple[ConfigNode, Scaling]:
     reference = cfg.SOLVER.IMS_PER_BATCH
     cfg.merge_from_list(list(opts))
     return cfg, scale_schedule(cfg, reference, given=set(opts[0::2]))

@@ -39,15 +39,23 @@ class ConfigNode(CfgNode):
         if not path.is_file():
             raise ConfigError(f"config file {cfg_filename!r} does not exist (searched from {Path.cwd()})")
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
             raise ConfigError(f"{cfg_filename}: not a yaml file: {error}") from error
+        self.merge_from_text(text, cfg_filename)
+
+    def merge_from_text(self, text: str, source: str) -> None:
+        """Merges yaml text, which `source` names in messages; raises as merge_from_file."""
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{source}: not a yaml file: {error}") from error
         if content is None:
             return
         if not isinstance(content, dict):
-            raise ConfigError(f"{cfg_filename}: a mapping of keys is expected, got {type(content).__name__}")
+            raise ConfigError(f"{source}: a mapping of keys is expected, got {type(content).__name__}")
         for key, value in _leaves(content):
-            self._set(key, value, cfg_filename)
+            self._set(key, value, source)
 
     def merge_from_list(self, cfg_list: list[Any]) -> None:
         """Merges `[key, value, key, value, ...]`, as given on a command line.

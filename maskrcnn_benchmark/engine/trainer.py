@@ -62,7 +62,7 @@ def do_train(
             it has one, names the images in messages.
         checkpointer: writes model_<iteration>.pth every `checkpoint_period` iterations, model_final.pth after
             the last one and model_best.pth after the evaluation with the best mask AP (without masks: box
-            AP).
+            AP); the last two also as .safetensors to publish.
         arguments: "iteration" (done so far, 0 for a new run), and what `Checkpointer.resume` returned;
             updated.
         evaluate: called in every process with whether it is the last time; gives results by name (`<data
@@ -120,6 +120,8 @@ def do_train(
             if save_due:
                 name = "model_final" if is_last else f"model_{iteration:07d}"
                 save_run(checkpointer, name, arguments, scaler, device)
+            if is_last:
+                checkpointer.publish("model_final", iteration)
             if stopping:
                 break
             if evaluate is not None and evaluate_due:
@@ -128,7 +130,9 @@ def do_train(
                 write_record(writers, {"kind": "evaluation", "iteration": iteration, **results})
                 if quality(results) > best:
                     best = quality(results)
-                    checkpointer.save_weights("model_best", iteration=iteration, results=dict(results))
+                    checkpointer.save_weights("model_best", iteration, results)
+                if is_last:
+                    checkpointer.publish("model_final", iteration, results)
                 model.train()
                 reset_peak_memory(device)
             log.leave_out(time.perf_counter() - pause)

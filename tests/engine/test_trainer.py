@@ -12,6 +12,8 @@ from torch import nn
 
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
+from maskrcnn_benchmark.utils.weights.provenance import provenance_of
+from maskrcnn_benchmark.utils.weights.read import read_weights
 
 
 def assert_same(first: object, second: object) -> None:
@@ -115,6 +117,8 @@ def test_best_and_last_checkpoints(tmp_path: Path) -> None:
     assert (best["iteration"], best["results"]["val/segm/AP"]) == (4, 0.5)
     assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
     assert sorted(p.name for p in tmp_path.glob("model_0*")) == ["model_0000002.pth", "model_0000004.pth"]
+    published = [provenance_of(read_weights(tmp_path / f"model_{n}.safetensors")) for n in ("best", "final")]
+    assert [(each.iteration, each.metrics["val/segm/AP"]) for each in published] == [(4, 0.5), (6, 0.3)]
     # a resumed run remembers what the best was: 0.4 at iteration 8 is not it, 0.6 at 10 is
     train(tmp_path, 8, eval_period=2, resume=True, evaluate=evaluate)
     assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == 4
