@@ -67,7 +67,7 @@ def measure_inference_time(
             model_times.append(model_seconds)
             pasting_times.append(pasting_seconds)
     pasting_median = statistics.median(pasting_times) if with_masks else None
-    return InferenceTime(statistics.median(model_times), _p90(model_times), pasting_median, len(model_times))
+    return InferenceTime(statistics.median(model_times), p90_of(model_times), pasting_median, len(model_times))
 
 
 def _time_image(
@@ -77,10 +77,10 @@ def _time_image(
     dataset: Any = data_loader.dataset
     # The loader's own collating, so that padding and memory layout are those of a test.
     images = data_loader.collate_fn([dataset[index]])[0]
-    _finish(device)
+    wait_for(device)
     start = time.perf_counter()
     answers = model(images.to(device))
-    _finish(device)
+    wait_for(device)
     model_seconds = time.perf_counter() - start
     answer = answers[0].to("cpu")
     start = time.perf_counter()
@@ -88,11 +88,12 @@ def _time_image(
     return model_seconds, time.perf_counter() - start
 
 
-def _finish(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _p90(values: list[float]) -> float:
+def p90_of(values: list[float]) -> float:
     """The smallest value that at least nine tenths do not exceed."""
     return sorted(values)[math.ceil(0.9 * len(values)) - 1]
