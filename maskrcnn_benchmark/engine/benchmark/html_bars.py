@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from maskrcnn_benchmark.engine.benchmark.html_parts import text
-from maskrcnn_benchmark.engine.benchmark.report_rows import Group, milliseconds
+from maskrcnn_benchmark.engine.benchmark.report_numbers import milliseconds
+from maskrcnn_benchmark.engine.benchmark.report_rows import Group
 from maskrcnn_benchmark.engine.benchmark.report_tables import STAGE_TITLES, stage_values
 
 

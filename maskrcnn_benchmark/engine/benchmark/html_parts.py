@@ -6,15 +6,14 @@ import html
 from collections.abc import Iterable, Sequence
 
 from maskrcnn_benchmark.engine.benchmark.published import AreaAP
-from maskrcnn_benchmark.engine.benchmark.report_rows import (
+from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     NOT_THERE,
-    Group,
-    Line,
     area_text,
     milliseconds,
     number,
     ratio,
 )
+from maskrcnn_benchmark.engine.benchmark.report_rows import Group, Line
 from maskrcnn_benchmark.engine.benchmark.report_tables import Table
 
 # Title over each group of columns of the main table, and the columns under it.

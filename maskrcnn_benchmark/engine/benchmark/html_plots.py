@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from maskrcnn_benchmark.engine.benchmark.html_parts import text
 from maskrcnn_benchmark.engine.benchmark.published import AreaAP
-from maskrcnn_benchmark.engine.benchmark.report_rows import Beside, Group, Line, milliseconds
+from maskrcnn_benchmark.engine.benchmark.report_numbers import milliseconds
+from maskrcnn_benchmark.engine.benchmark.report_rows import Beside, Group, Line
 from maskrcnn_benchmark.engine.benchmark.svg_scatter import Point, marker_sample, scatter
 
 FAMILIES = (("V2?-", "vovnet"), ("[RW]-", "resnet"), ("X-", "resnext"))

@@ -18,9 +18,9 @@ from maskrcnn_benchmark.engine.benchmark.published import (
     baseline_of,
     find_published,
 )
+from maskrcnn_benchmark.engine.benchmark.report_numbers import NOT_THERE
 from maskrcnn_benchmark.engine.benchmark.results import Results
 
-NOT_THERE = "-"
 GB_PER_MIB = 2**20 / 1e9
 
 
@@ -132,30 +132,6 @@ def missing_word(row: Row) -> str:
     if not row.reason:
         return NOT_THERE
     return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
-
-
-def number(value: float | None, digits: int = 1, missing: str = NOT_THERE) -> str:
-    """A number for a table, with commas between thousands."""
-    return missing if value is None else f"{value:,.{digits}f}"
-
-
-def milliseconds(value: float | None, missing: str = NOT_THERE) -> str:
-    """A time with three meaningful digits at least."""
-    return number(value, 0 if value is not None and value >= 100 else 1, missing)
-
-
-def ratio(value: float | None) -> str:
-    """A ratio for a table."""
-    return NOT_THERE if value is None else f"{value:.2f}"
-
-
-def area_text(value: AreaAP | None) -> str:
-    """AP/APs/APm/APl, as the published tables write it; the AP alone where nothing else is known."""
-    if value is None:
-        return NOT_THERE
-    if value[1:] == (None, None, None):
-        return number(value.ap)
-    return "/".join(number(entry) for entry in value)
 
 
 def _baseline_row(row: Row, rows: Iterable[Row]) -> Row | None:

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 
 from maskrcnn_benchmark.engine.benchmark.measures import STAGES, Row, StageTimes
 from maskrcnn_benchmark.engine.benchmark.published import PublishedRow, published_rows
-from maskrcnn_benchmark.engine.benchmark.report_rows import (
+from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     NOT_THERE,
     area_text,
-    body_of,
-    memory_gb,
     milliseconds,
-    missing_word,
     number,
     ratio,
-    time_ms,
 )
+from maskrcnn_benchmark.engine.benchmark.report_rows import body_of, memory_gb, missing_word, time_ms
 from maskrcnn_benchmark.engine.benchmark.results import Results
 
 STAGE_TITLES = {

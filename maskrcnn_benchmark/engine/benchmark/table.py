@@ -8,14 +8,8 @@ from collections.abc import Iterable
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.engine.benchmark import report_tables as tables
 from maskrcnn_benchmark.engine.benchmark import report_words as words
-from maskrcnn_benchmark.engine.benchmark.report_rows import (
-    Line,
-    area_text,
-    milliseconds,
-    number,
-    ratio,
-    report_groups,
-)
+from maskrcnn_benchmark.engine.benchmark.report_numbers import area_text, milliseconds, number, ratio
+from maskrcnn_benchmark.engine.benchmark.report_rows import Line, report_groups
 from maskrcnn_benchmark.engine.benchmark.results import Results
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
