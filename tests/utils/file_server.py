@@ -21,11 +21,11 @@ class Served:
     if_range: bool = True  # whether If-Range is heeded
     statuses: list[int] = field(default_factory=list)  # answered in place of the file
     cuts: list[int] = field(default_factory=list)  # bytes of the body after which the connection ends
+    ignores_start: bool = False  # answers 206 with the whole file, whatever part was asked for
     lie: int = 0  # added to the true Content-Length
     headers: dict[str, str] = field(default_factory=dict)  # more of them
     pause: float = 0.0  # seconds between blocks
     gate: threading.Event | None = None  # after the first half of the body, wait for it
-    half_sent: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -87,12 +87,13 @@ class _Handler(BaseHTTPRequestHandler):
         start = self._start(served)
         if start >= len(served.content) > 0:
             return self._refuse(asked, 416, served)
-        body = served.content[start:]
+        first = 0 if served.ignores_start else start
+        body = served.content[first:]
         asked.status = 206 if start else 200
         self.send_response(asked.status)
         if start:
             end = len(served.content)
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{end}")
         self.send_header("Content-Length", str(len(body) + served.lie))
         self._send_headers(served)
         self._send_body(body, served, asked)
@@ -123,7 +124,6 @@ class _Handler(BaseHTTPRequestHandler):
             asked.sent += len(body[offset : offset + block])
             time.sleep(served.pause)
             if served.gate and asked.sent >= len(body) // 2:
-                served.half_sent.set()
                 served.gate.wait(60)
         if cut is not None or served.lie:
             self.close_connection = True

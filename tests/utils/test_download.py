@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -121,6 +121,12 @@ def test_two_versions_are_never_glued(server: FileServer, if_range: bool) -> Non
     server.files["/a"] = Served(CONTENT, etag='"2"', if_range=if_range)
     assert download(wanted(server.url("/a"), digest=None), no_sleep).read_bytes() == CONTENT
     assert [asked.status for asked in server.asked] == ([200, 200] if if_range else [200, 206, 200])
+
+
+def test_a_reply_that_starts_elsewhere_is_not_glued(server: FileServer) -> None:
+    server.files["/a"] = Served(CONTENT, cuts=[70_000], ignores_start=True)
+    assert download(wanted(server.url("/a"), digest=None), no_sleep).read_bytes() == CONTENT
+    assert [asked.status for asked in server.asked] == [200, 206, 200]
 
 
 def test_a_part_of_another_address_is_not_continued(server: FileServer) -> None:
@@ -251,7 +257,7 @@ def test_a_mirror_that_lacks_the_file(
     server.files["/a"] = Served(CONTENT)
     mirror = server.url("/mine") if kind == "server" else str(tmp_path / "nothing")
     monkeypatch.setenv("MASKRCNN_BENCHMARK_MIRROR", mirror)
-    assert download(wanted(server.url("/a"))).read_bytes() == CONTENT
+    assert download(wanted(server.url("/a")), pytest.fail).read_bytes() == CONTENT
 
 
 def test_a_mirror_of_another_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,27 +318,24 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 PROCESS = """
-import sys
+import logging, sys
 from maskrcnn_benchmark.utils.weights.download import download
 from maskrcnn_benchmark.utils.weights.wanted import Digest, Source, Wanted
-print("ready", flush=True)
+logging.basicConfig(level="INFO", filename=sys.argv[3])
 wanted = Wanted("catalog://it", (Source(sys.argv[1]),), "it/it.pth", Digest("sha256", sys.argv[2]))
 print(download(wanted))
 """
 
 
-def start_process(url: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROCESS, url, SHA256]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+def start_process(url: str, log: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROCESS, url, SHA256, str(log)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_killed_download_is_continued(server: FileServer, cache: Path) -> None:
+def test_a_killed_download_is_continued(server: FileServer, cache: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle: the lock is free again, and what had come is kept."""
     served = server.files["/a"] = Served(CONTENT, gate=threading.Event())
-    process = start_process(server.url("/a"))
+    process = start_process(server.url("/a"), tmp_path / "log")
     part = Partial(_part())
     wait_until(lambda: part.size >= len(CONTENT) // 2)
     process.kill()
@@ -346,11 +349,15 @@ def test_a_killed_download_is_continued(server: FileServer, cache: Path) -> None
     assert left_over(cache) == []
 
 
-def test_two_processes_download_once(server: FileServer, cache: Path) -> None:
-    """Both want the file while the server holds back its second half; the second finds what the first got."""
+def test_two_processes_download_once(server: FileServer, cache: Path, tmp_path: Path) -> None:
+    """The server holds back the second half until the other process waits; that one finds the file then."""
     served = server.files["/a"] = Served(CONTENT, gate=threading.Event())
-    processes = [start_process(server.url("/a")) for _ in range(2)]
-    assert served.half_sent.wait(60)
+    logs = [tmp_path / "first", tmp_path / "second"]
+    processes = [start_process(server.url("/a"), log) for log in logs]
+    waits = "Waiting for another process"
+    wait_until(
+        lambda: any(log.exists() and waits in log.read_text() for log in logs) or len(server.asked) > 1
+    )
     assert served.gate is not None
     served.gate.set()
     outputs = [process.communicate(timeout=60)[0] for process in processes]
@@ -367,8 +374,8 @@ def _part() -> Path:
     return path
 
 
-def wait_until(condition: object) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
