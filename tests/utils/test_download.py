@@ -58,6 +58,10 @@ def no_sleep(seconds: float) -> None:
     pass
 
 
+def no_pause(seconds: float) -> None:
+    pytest.fail("tried again where that is in vain")
+
+
 def test_a_file_arrives_whole_once(server: FileServer, cache: Path) -> None:
     server.files["/a"] = Served(CONTENT)
     path = download(wanted(server.url("/a")))
@@ -126,6 +130,16 @@ def test_two_versions_are_never_glued(server: FileServer, if_range: bool) -> Non
 def test_a_reply_that_starts_elsewhere_is_not_glued(server: FileServer) -> None:
     server.files["/a"] = Served(CONTENT, cuts=[70_000], ignores_start=True)
     assert download(wanted(server.url("/a"), digest=None), no_sleep).read_bytes() == CONTENT
+    assert [asked.status for asked in server.asked] == [200, 206, 200]
+
+
+def test_a_server_that_gives_two_versions_one_name(server: FileServer) -> None:
+    """The hash finds out, and the file is fetched anew."""
+    server.files["/a"] = Served(OTHER, cuts=[70_000])
+    with pytest.raises(TransferFailed):
+        transfer(server.url("/a"), Partial(_part()))
+    server.files["/a"] = Served(CONTENT)
+    assert download(wanted(server.url("/a")), no_sleep).read_bytes() == CONTENT
     assert [asked.status for asked in server.asked] == [200, 206, 200]
 
 
@@ -257,7 +271,7 @@ def test_a_mirror_that_lacks_the_file(
     server.files["/a"] = Served(CONTENT)
     mirror = server.url("/mine") if kind == "server" else str(tmp_path / "nothing")
     monkeypatch.setenv("MASKRCNN_BENCHMARK_MIRROR", mirror)
-    assert download(wanted(server.url("/a")), pytest.fail).read_bytes() == CONTENT
+    assert download(wanted(server.url("/a")), no_pause).read_bytes() == CONTENT
 
 
 def test_a_mirror_of_another_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
