@@ -86,12 +86,12 @@ def test_names_of_a_parallel_job() -> None:
 @pytest.mark.parametrize("name", TIMM)
 def test_timm_pixels(name: str) -> None:
     """The statistics are timm's own for each model; its 57 differs from the others."""
-    model = make_without_values(timm.create_model, name)
-    converted = convert(model.state_dict())
-    assert converted is not None and converted.pixels is not None
+    published = timm.get_pretrained_cfg(name)
+    converted = convert(make_without_values(timm.create_model, name).state_dict())
+    assert converted is not None and converted.pixels is not None and published is not None
     assert converted.pixels.order == "rgb"
-    for own, timms in (("mean", converted.pixels.mean), ("std", converted.pixels.std)):
-        assert timms == pytest.approx([255 * value for value in model.default_cfg[own]])
+    assert converted.pixels.mean == pytest.approx([255 * value for value in published.mean])
+    assert converted.pixels.std == pytest.approx([255 * value for value in published.std])
 
 
 def test_timm_first_vovnet_says_what_differs() -> None:
