@@ -58,9 +58,9 @@ def make_data_loader(
     datasets = [build_dataset(cfg, name, is_train) for name in names]
     if is_train:
         dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
-        return _make_loader(cfg, dataset, _make_train_batches(cfg, dataset, num_replicas, rank, start_iter))
+        return make_loader(cfg, dataset, _make_train_batches(cfg, dataset, num_replicas, rank, start_iter))
     return [
-        _make_loader(cfg, dataset, _make_test_batches(cfg, dataset, num_replicas, rank))
+        make_loader(cfg, dataset, _make_test_batches(cfg, dataset, num_replicas, rank))
         for dataset in datasets
     ]
 
@@ -131,9 +131,8 @@ def _make_groups(cfg: ConfigNode, dataset: COCODataset | ConcatDataset) -> torch
     return upright.long() * int(cfg.DATALOADER.ASPECT_RATIO_GROUPING)
 
 
-def _make_loader(
-    cfg: ConfigNode, dataset: COCODataset | ConcatDataset, batches: Sampler[list[Any]]
-) -> Loader:
+def make_loader(cfg: ConfigNode, dataset: Any, batches: Sampler[list[Any]]) -> Loader:
+    """The loader of ``dataset`` (index -> image, target, index) over batches of indices."""
     workers = cfg.DATALOADER.NUM_WORKERS
     return Loader(
         dataset,

@@ -1,0 +1,120 @@
+"""A body as a classifier, and its weights on the way into a detector and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.pretrain import make_pretrain_config, save_backbone
+from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_state
+from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+
+PUBLISHED_COUNTS = {
+    "V-27-slim": 3_525_736,
+    "V-39": 22_600_296,
+    "V-57": 36_640_296,
+    "V2-39": 24_568_936,
+    "V2-57": 38_608_936,
+    "V2-99": 63_199_272,
+    "R-50": 25_557_032,
+    "R-101": 44_549_160,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_COUNTS)
+def test_parameters_with_1000_classes(name: str) -> None:
+    cfg = make_pretrain_config(None, name, 256)
+    with torch.device("meta"):
+        model = build_classifier(cfg, name, 1000)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED_COUNTS[name]
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def trained(body: nn.Module) -> None:
+    """Gives the norms statistics and affine maps that are not those of a new one."""
+    torch.manual_seed(3)
+    norms = [module for module in body.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 1.5)
+    assert norms[0].running_var is not None
+    norms[0].running_var.mul_(1e-4)  # an eps left out would show
+
+
+@pytest.mark.parametrize("name", ["V-27-slim", "R-18", "VGG-11-BN"])
+def test_a_detector_with_frozen_norms_sees_the_same_maps(name: str) -> None:
+    classifier = build_classifier(make_pretrain_config(None, name, 8), name, 5).eval()
+    trained(classifier.body)
+    state = detector_state(classifier.body)
+    backbone = build_backbone(load_config(None, ["MODEL.BACKBONE.CONV_BODY", f"{name}-FPN"])).eval()
+    body = backbone.get_submodule("body")
+    prefix = "backbone.body."
+    body.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
+    x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for found, expected in zip(body(x), classifier.body(x), strict=True):
+            scale = expected.abs().max().clamp(min=1e-6)
+            torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=1e-4)
+
+
+def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path) -> None:
+    cfg = make_pretrain_config(None, "V-27-slim", 8)
+    classifier = build_classifier(cfg, "V-27-slim", 5)
+    trained(classifier.body)
+    save_backbone(tmp_path, classifier.body, cfg.dump(), {"val/top1": 50.0, "val/top5": 100.0})
+    expected = detector_state(classifier.body)
+    keys = ["MODEL.BACKBONE.CONV_BODY", "V-27-slim-FPN", "MODEL.RPN.ANCHOR_STRIDE", (4, 8, 16, 32, 64)]
+    keys += ["MODEL.RPN.USE_FPN", True, "MODEL.ROI_HEADS.USE_FPN", True]
+    keys += ["MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FPN2MLPFeatureExtractor"]
+    keys += ["MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor", "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", 8]
+    for file in ("backbone.pth", "backbone.safetensors"):
+        detector = build_detection_model(load_config(None, keys))
+        Checkpointer(detector).load(tmp_path / file)
+        state = detector.state_dict()
+        assert expected.keys() == {key for key in state if key.startswith("backbone.body.")}
+        for name, tensor in expected.items():
+            assert torch.equal(state[name], tensor), name
+
+
+@pytest.mark.parametrize("to_bgr255", [True, False])
+def test_loss_and_logits(to_bgr255: bool) -> None:
+    """Pixels are normalised as by the detector; the loss is the cross entropy of the logits."""
+    opts = ["INPUT.TO_BGR255", to_bgr255, "INPUT.PIXEL_STD", [50.0, 60.0, 70.0], "MODEL.BACKBONE.NORM", "GN"]
+    opts += ["MODEL.GROUP_NORM.DIM_PER_GP", 16, "MODEL.GROUP_NORM.NUM_GROUPS", -1]
+    if not to_bgr255:
+        opts += ["INPUT.PIXEL_MEAN", [0.485, 0.456, 0.406], "INPUT.PIXEL_STD", [0.229, 0.224, 0.225]]
+    model = build_classifier(make_pretrain_config(None, "V-27-slim", 8, opts), "V-27-slim", 4)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    mean, std = ([102.9801, 115.9465, 122.7717], [50.0, 60.0, 70.0])
+    pixels = images.float()
+    if not to_bgr255:
+        pixels, mean, std = pixels.flip(1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    normalised = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    targets = []
+    for label in (0, 3, 1):
+        target = BoxList([[0.0, 0.0, 31.0, 31.0]], (32, 32))
+        target.add_field("labels", torch.tensor([label]))
+        targets.append(target)
+    with torch.no_grad():
+        expected = model.fc(model.body(normalised)[-1].mean(dim=(2, 3)))
+        loss = model.train()(images, targets)["loss_classifier"]
+        logits = model.eval()(images)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loss, F.cross_entropy(expected, torch.tensor([0, 3, 1])), rtol=1e-4, atol=1e-4)
+
+
+def test_unknown_body_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="V-39"):
+        build_classifier(make_pretrain_config(None, "V-38", 8), "V-38", 2)
