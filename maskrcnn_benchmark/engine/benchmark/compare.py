@@ -37,7 +37,7 @@ def compare(before: Results, after: Results, names: tuple[str, str] = ("before",
         changes = list(row_changes(row, theirs[key], is_paired))
         lines += [_cells(row, change) for change in changes if change.values[0] != change.values[1]]
         num_equal += sum(None is not change.values[0] == change.values[1] for change in changes)
-    header = ("Row", "Type", "What", *names, "Change", "Noise", "")
+    header = ("Row", "Type", "What", *names, "Change", "Noise", "Verdict")
     parts = [_run(names[0], before), _run(names[1], after), _apart(before, after)]
     parts.append(text_table(header, lines, text_columns=3) if lines else "No number differs.")
     parts.append(_summary(lines, num_equal, is_paired))
@@ -55,13 +55,11 @@ def _names(row: Row) -> tuple[str, str]:
 
 
 def _cells(row: Row, change: Change) -> list[str]:
-    logarithm, noise = change.logarithm, change.noise
-    return [
-        *(*_names(row), change.what, *change.shown),
-        NOT_THERE if logarithm is None else f"{100 * math.expm1(logarithm):+.1f} %",
-        f"{100 * math.expm1(noise):.1f} %" if isinstance(noise, float) else noise,
-        change.verdict,
-    ]
+    difference, noise = NOT_THERE, NOT_THERE
+    if change.logarithm is not None:
+        difference = f"{100 * math.expm1(change.logarithm):+.1f} %"
+        noise = change.noise_words
+    return [*_names(row), change.what, *change.shown, difference, noise, change.verdict]
 
 
 def _run(name: str, results: Results) -> str:

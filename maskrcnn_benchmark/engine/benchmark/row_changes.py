@@ -44,6 +44,11 @@ class Change(NamedTuple):
         return math.log(after / before) if before and after else None
 
     @property
+    def noise_words(self) -> str:
+        """The noise as a percentage, or what is said in its place."""
+        return self.noise if isinstance(self.noise, str) else f"{100 * math.expm1(self.noise):.1f} %"
+
+    @property
     def verdict(self) -> str:
         """Whether it changed, in words."""
         if self.logarithm is None:
