@@ -99,6 +99,7 @@ def _own_names(
     if provenance.is_own:
         version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
         report.source = f"this project's {raw.kind}, {version}"
+        _check_requirements(provenance.requires, options, report, where)
         # before files held class names, 81 classes need not have been COCO's
         names = provenance.class_names or (() if provenance.version == 0 else None)
         return strip_body_prefix(state), names
@@ -108,7 +109,7 @@ def _own_names(
         return strip_body_prefix(state), None
     report.source, report.dropped = converted.source, converted.dropped
     report.notes += converted.notes
-    _check_requirements(converted, options, where)
+    _check_requirements(converted.requires, options, report, where)
     return strip_body_prefix(_folded(converted, model, report)), converted.class_names
 
 
@@ -117,16 +118,21 @@ def strip_body_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return strip_prefix_if_present(state, BODY_PREFIX)
 
 
-def _check_requirements(converted: Converted, options: LoadOptions, where: str) -> None:
-    settings = options.settings or {}
+def _check_requirements(
+    requires: Sequence[tuple[str, object]], options: LoadOptions, report: LoadReport, where: str
+) -> None:
+    """Refuses weights that compute something else under the model's settings, though names and shapes fit."""
+    if options.settings is None:
+        report.notes += [f"the weights need {key} {value}" for key, value in requires]
+        return
     wrong = [
-        f"{key} {value!r} (it is {settings[key]!r})"
-        for key, value in converted.requires
-        if key in settings and plain(settings[key]) != plain(value)
+        f"{key} {value!r} (it is {options.settings[key]!r})"
+        for key, value in requires
+        if key in options.settings and plain(options.settings[key]) != plain(value)
     ]
     if wrong and not options.partial:
         raise ValueError(
-            f"{where}, {converted.source}, compute something else in this model; set {', '.join(wrong)}"
+            f"{where}, {report.source}, compute something else in this model; set {', '.join(wrong)}"
         )
 
 

@@ -24,6 +24,7 @@ class Provenance:
 
     is_own: whether this project wrote it. version: 0 for its checkpoints from before versions.
     config: yaml text, "" where the file has none. class_names: by label, the background first.
+    requires: config keys and the values that the weights need.
     """
 
     is_own: bool = False
@@ -33,6 +34,7 @@ class Provenance:
     iteration: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     row: str = ""
+    requires: tuple[tuple[str, object], ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ def provenance_of(raw: RawFile) -> Provenance:
         iteration=_number(facts.get("iteration")),
         metrics=_numbers(facts.get("metrics") or facts.get("results")),
         row=str(facts.get("row") or ""),
+        requires=tuple((str(key), value) for key, value in facts.get("requires") or ()),
     )
 
 
@@ -89,7 +92,7 @@ def flat_settings(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _from_text(raw: RawFile) -> dict[str, Any]:
     """The facts of a safetensors file, whose metadata is text."""
     facts: dict[str, Any] = dict(raw.metadata)
-    for name in ("version", "class_names", "iteration", "metrics"):
+    for name in ("version", "class_names", "iteration", "metrics", "requires"):
         if name in facts:
             try:
                 facts[name] = json.loads(facts[name])

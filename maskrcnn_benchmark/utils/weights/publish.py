@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maskrcnn_benchmark.utils.disk_space import room_for
-from maskrcnn_benchmark.utils.weights.provenance import FORMAT, VERSION, Provenance
+from maskrcnn_benchmark.utils.weights.provenance import FORMAT, VERSION, Provenance, provenance_of
+from maskrcnn_benchmark.utils.weights.read import RawFile
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 SUFFIX = ".safetensors"
@@ -33,6 +34,7 @@ def save_publishable(
     class_names: Sequence[str] | None = None,
     iteration: int | None = None,
     metrics: Mapping[str, float] | None = None,
+    requires: Sequence[tuple[str, object]] = (),
 ) -> None:
     """Writes weights and their description to `path`, whole or not at all.
 
@@ -41,6 +43,7 @@ def save_publishable(
         config: yaml text, of which what concerns the run alone (OUTPUT_DIR, MODEL.WEIGHT, ...) is left out.
         class_names: by label, the background first.
         metrics: measured numbers by name, such as `coco_2017_val/bbox/AP`.
+        requires: config keys and the values that the weights need, beyond what `config` says.
 
     Raises:
         DiskFullError: no room; what was there before stays.
@@ -54,6 +57,8 @@ def save_publishable(
         metadata["iteration"] = json.dumps(iteration)
     if metrics:
         metadata["metrics"] = json.dumps(dict(metrics))
+    if requires:
+        metadata["requires"] = json.dumps([list(pair) for pair in requires])
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in once_each(state)
@@ -84,6 +89,22 @@ def published_config(config: str) -> str:
         if key in node:
             node[key] = value
     return yaml.safe_dump(tree, sort_keys=True)
+
+
+def config_inside(raw: RawFile) -> str:
+    """The config that a file of this project holds, as yaml, without what concerned its run alone.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    config = provenance_of(raw).config
+    if not config:
+        raise ValueError(
+            f"weights file {str(raw.path)!r} holds no config (files of other projects and early checkpoints "
+            "do not); give it with --config-file, or write it into a file with: "
+            "tools/weights.py strip SRC DST --config-file FILE"
+        )
+    return published_config(config)
 
 
 def row_of(config: str) -> str:
