@@ -59,7 +59,7 @@ def _build_conv5(
 
     Raises ValueError where the map does not have the channels of that ResNet's layer3.
     """
-    body = cfg.MODEL.BACKBONE.CONV_BODY.removesuffix("-C4")
+    body = cfg.MODEL.BACKBONE.CONV_BODY.rpartition("-")[0]
     spec = build_resnet_spec(cfg, body if body in RESNET_SPECS else "R-50")
     if spec.stage_in_channels(STAGE) != in_channels:
         raise ValueError(
