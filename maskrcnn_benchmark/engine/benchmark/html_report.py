@@ -53,6 +53,9 @@ def _rows(results: Results) -> str:
         f"<h2>Measured and published</h2>{main_table(report_groups(results))}",
         bullets(words.HOW_TO_READ),
     ]
+    pairs = tables.pairs_table(results)
+    if pairs is not None:
+        parts.append(f"<h3>{text(pairs.title)}</h3>{plain_table(pairs)}")
     if unfinished := words.unfinished(results):
         parts.append(f"<h3>Rows that did not finish</h3>{bullets(unfinished)}")
     if notes := words.row_notes(results):

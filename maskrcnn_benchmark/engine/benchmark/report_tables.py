@@ -13,7 +13,13 @@ from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     number,
     ratio,
 )
-from maskrcnn_benchmark.engine.benchmark.report_rows import body_of, memory_gb, missing_word, time_ms
+from maskrcnn_benchmark.engine.benchmark.report_rows import (
+    body_of,
+    memory_gb,
+    missing_word,
+    report_groups,
+    time_ms,
+)
 from maskrcnn_benchmark.engine.benchmark.results import Results
 
 STAGE_TITLES = {
@@ -26,6 +32,8 @@ STAGE_TITLES = {
     "post_processing": "post-processing",
     "mask_pasting": "mask pasting",
 }
+# What the VoVNet table compares: less time for more AP.
+PAIRS = (("V-39", "R-50"), ("V-57", "R-101"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,32 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     text_columns: int
     note: str = ""
+
+
+def pairs_table(results: Results) -> Table | None:
+    """Each VoVNet beside the ResNet of its size, time and memory; None where no such two were measured."""
+    rows = []
+    for group in report_groups(results):
+        by_body = {line.body: line for line in group.lines if line.published is not None}
+        for small, large in PAIRS:
+            if small in by_body and large in by_body:
+                one, other = by_body[small], by_body[large]
+                cells = [
+                    ratio(_quotient(getattr(one_beside, side), getattr(other_beside, side)))
+                    for one_beside, other_beside in ((one.time, other.time), (one.memory, other.memory))
+                    for side in ("measured", "published")
+                ]
+                rows.append((f"{small} : {large}", group.detector, group.dtype, *cells))
+    header = (
+        "Pair",
+        "Detector",
+        "Type",
+        "Inference, measured",
+        "published",
+        "Train mem, measured",
+        "published",
+    )
+    return Table("VoVNet against the ResNet of its size", header, tuple(rows), 3) if rows else None
 
 
 def size_table(results: Results) -> Table:

@@ -36,6 +36,7 @@ def table_text(results: Results) -> str:
     if notes := words.row_notes(results):
         parts += ["## Notes on single rows", _bullets(notes)]
     for table in (
+        tables.pairs_table(results),
         tables.size_table(results),
         tables.stage_table(results),
         tables.peers_table(results),

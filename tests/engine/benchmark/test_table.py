@@ -105,6 +105,13 @@ def test_peers_stand_beside_ours() -> None:
     assert cells[3] == "torchvision" and cells[7:] == ["300", "200", "0.67"]
 
 
+def test_each_vovnet_stands_beside_the_resnet_of_its_size() -> None:
+    text = table_text(case.results()).split("## VoVNet against")[1].split("## ")[0]
+    assert cells_of(text, "V-39 : R-50", MASK)[2:] == ["float32", "0.95", "0.98", "1.10", "1.11"]
+    assert cells_of(text, "V-57 : R-101", FASTER)[2:] == ["float32", "0.85", "0.90", "0.97", "0.94"]
+    assert cells_of(text, "V-57 : R-101", MASK)[3:] == ["-", "0.88", "-", "0.96"]
+
+
 def test_no_rows_at_all(tmp_path: Path) -> None:
     write_table(case.results((), ()), tmp_path / "table.md")
     assert "V-93" in (tmp_path / "table.md").read_text(), "the published ones are there"
