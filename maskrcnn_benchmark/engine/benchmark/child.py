@@ -1,0 +1,88 @@
+"""The process that measures one part of one row: `python -m ....child job.json journal.jsonl`.
+
+A process of its own has a peak memory of its own, and may be killed for want of memory without taking the
+other rows along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, Job, Journal
+from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OUT_OF_MEMORY
+from maskrcnn_benchmark.engine.benchmark.measuring import measure_inference, measure_training
+from maskrcnn_benchmark.engine.benchmark.memory import resident_mib
+from maskrcnn_benchmark.engine.benchmark.typed_json import from_plain
+from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.device import resolve_device
+from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
+
+SECONDS_BETWEEN_LOOKS = 1.0
+# Of Linux: the process that the kernel kills first where memory runs out.
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+KILLED_FIRST = "1000"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures; 0 where everything was measured, 1 where the journal says why not."""
+    job_file, journal_file = arguments
+    die_with_parent(os.getppid())
+    if OOM_SCORE.exists():
+        OOM_SCORE.write_text(KILLED_FIRST)
+    keep_freed_memory()
+    job = from_plain(Job, json.loads(Path(job_file).read_text(encoding="utf-8")))
+    journal = Journal(journal_file)
+    try:
+        device = resolve_device(job.device, comm.launched_local_rank())
+        comm.init_process_group(device)
+        journal.is_kept = comm.is_main_process()
+        torch.zeros((), device=device)  # the device's own memory belongs to the idle process
+        idle_mib = resident_mib()
+        if job.part == INFERENCE:
+            measure_inference(job, journal, device)
+        else:
+            measure_training(job, journal, device, idle_mib)
+    except Exception as error:
+        traceback.print_exc()
+        journal.is_kept = True
+        journal.fail(OUT_OF_MEMORY if is_out_of_memory(error) else FAILED, in_short(error))
+        os._exit(1)  # other processes of the group may wait for this one: no farewell that waits for them
+    comm.destroy_process_group()
+    return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on the device or the host."""
+    words = ("can't allocate memory", "not enough memory", "std::bad_alloc")
+    is_allocation = isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or is_allocation
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of an error, with its kind where that is not simply a wrong value."""
+    text = (str(error).splitlines() or [""])[0]
+    return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process when its parent is gone, which may have been killed without a chance to say so."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

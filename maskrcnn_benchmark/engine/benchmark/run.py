@@ -1,0 +1,193 @@
+"""A run: every row in processes of its own, kept as soon as it is finished, continued where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_benchmark.engine.benchmark.job import PARTS, Outcome
+from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OK, OURS, OUT_OF_MEMORY, Row
+from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, key_of
+from maskrcnn_benchmark.engine.benchmark.processes import Processes, is_final
+from maskrcnn_benchmark.engine.benchmark.protocol import describe_protocol
+from maskrcnn_benchmark.engine.benchmark.results import (
+    RESULTS_FILE,
+    SCHEMA_VERSION,
+    Environment,
+    Results,
+    Settings,
+    load_results,
+    save_results,
+)
+from maskrcnn_benchmark.engine.benchmark.typed_json import from_plain, to_plain
+from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX
+
+logger = logging.getLogger("maskrcnn_benchmark.benchmark")
+
+MEASURES = (
+    *("parameters", "macs", "load", "inference", "throughput", "training_memory"),
+    *("training_throughput", "ap"),
+)
+# What makes two environments one: a run goes on only where these are as they were.
+SAME_PLACE = ("commit", "device", "num_processes", "num_threads", "torch")
+
+
+@dataclass
+class Run:
+    """The rows of a plan, measured one after the other; `results` and the folder's file grow with them.
+
+    `report` is called with the results after every row, in the main process.
+    """
+
+    plan: Sequence[PlannedRow]
+    results: Results
+    folder: Path
+    processes: Processes
+    report: Callable[[Results], None]
+
+    def measure(self) -> None:
+        """Measures what is not there yet.
+
+        Raises:
+            Interrupted: a signal came; finished rows are in the file.
+        """
+        done = {key_of(row) for row in (*self.results.rows, *self.results.peers)}
+        left = [row for row in self.plan if row.key not in done]
+        if len(left) < len(self.plan):
+            logger.info("%d of %d rows are there already", len(self.plan) - len(left), len(self.plan))
+        for number, planned in enumerate(left, start=1):
+            logger.info("Row %d of %d: %s", number, len(left), " ".join(planned.key))
+            row = self._measure_row(planned)
+            self._keep(row)
+            logger.info("%s", describe_row(row))
+
+    def _measure_row(self, planned: PlannedRow) -> Row:
+        start = time.perf_counter()
+        outcomes: list[Outcome] = []
+        for part in PARTS:
+            outcomes.append(self.processes.run(planned.job(part, self.results.settings, self.folder)))
+            if is_final(outcomes[-1]):
+                break
+        return to_row(planned, outcomes, time.perf_counter() - start)
+
+    def _keep(self, row: Row) -> None:
+        """Adds the row in the plan's place, and writes the file."""
+        rows = {key_of(each): each for each in (*self.results.rows, *self.results.peers, row)}
+        ordered = [rows[planned.key] for planned in self.plan if planned.key in rows]
+        self.results = replace(
+            self.results,
+            rows=tuple(each for each in ordered if each.implementation == OURS),
+            peers=tuple(each for each in ordered if each.implementation != OURS),
+        )
+        if comm.is_main_process():
+            save_results(self.folder / RESULTS_FILE, self.results)
+            self.report(self.results)
+
+
+def to_row(planned: PlannedRow, outcomes: Sequence[Outcome], seconds: float) -> Row:
+    """A row from what its processes left behind."""
+    measures: dict[str, Any] = {}
+    for outcome in outcomes:
+        measures |= outcome.measures
+    statuses = [outcome.status for outcome in outcomes]
+    status = next((each for each in (FAILED, OUT_OF_MEMORY) if each in statuses), OK)
+    notes = [*planned.notes]
+    if measures.get("computed_in", planned.dtype) != planned.dtype:
+        notes.append(
+            f"Computed in {measures['computed_in']}: this processor has no instructions for {planned.dtype}."
+        )
+    plain = {name: measures.get(name) for name in MEASURES} | {
+        "name": planned.spec.name,
+        "implementation": planned.implementation,
+        "config": planned.shown_config,
+        "backbone": planned.backbone,
+        "detector": planned.detector,
+        "dtype": planned.dtype,
+        "computed_in": measures.get("computed_in"),
+        "status": status,
+        "reason": "; ".join(outcome.reason for outcome in outcomes if outcome.reason),
+        "notes": notes,
+        "seconds": seconds,
+        "throughput": measures.get("throughput", []),
+    }
+    return from_plain(Row, plain, planned.spec.name)
+
+
+def describe_row(row: Row) -> str:
+    """One line for the screen."""
+    parts = [f"{row.name} ({row.implementation}, {row.dtype})"]
+    if row.inference is not None:
+        parts.append(f"{row.inference.median_ms:.1f} ms")
+    if row.training_memory is not None:
+        memory = row.training_memory.allocated_mib or row.training_memory.peak_rss_mib or 0.0
+        parts.append(f"{memory / 1024:.2f} GiB {row.training_memory.label}")
+    if row.load is not None:
+        parts.append(f"{row.load.proposals:.0f} proposals, {row.load.detections:.0f} detections")
+    if row.ap is not None and row.ap.box.get("AP") is not None:
+        parts.append(f"box AP {100 * (row.ap.box['AP'] or 0):.1f}")
+    if row.reason:
+        parts.append(f"{row.status.replace('_', ' ')}: {row.reason}")
+    return ", ".join([*parts, f"{row.seconds:.0f} s"])
+
+
+def start_results(environment: Environment, settings: Settings) -> Results:
+    """A run without rows."""
+    protocol = describe_protocol(settings, environment.device_type)
+    return Results(SCHEMA_VERSION, environment, settings, protocol, (), ())
+
+
+def check_folder(folder: Path, is_resumed: bool) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        ValueError: it cannot be written, holds a run that is not to be continued, or none that is.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=TEMPORARY_SUFFIX):
+            pass
+    except OSError as error:
+        raise ValueError(f"--output-dir {str(folder)!r} cannot be written: {error}; give another") from error
+    holds_run = (folder / RESULTS_FILE).exists()
+    if holds_run and not is_resumed:
+        raise ValueError(
+            f"--output-dir {str(folder)!r} already holds the results of a run; continue it with --resume, or "
+            "give another folder"
+        )
+    if is_resumed and not holds_run:
+        raise ValueError(f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}")
+
+
+def resume(folder: Path, new: Results) -> Results:
+    """The finished rows of the folder's run, to go on with; failed ones are measured again.
+
+    Raises:
+        ValueError: that run had other settings, or took place elsewhere.
+    """
+    old = load_results(folder / RESULTS_FILE)
+    here, there = to_plain(new.settings), to_plain(old.settings)
+    places = _place(new.environment), _place(old.environment)
+    differing = [
+        f"{name} {then[name]!r} -> {now[name]!r}"
+        for now, then in ((here, there), places)
+        for name in now
+        if now[name] != then[name]
+    ]
+    if differing:
+        raise ValueError(
+            f"--resume: {folder / RESULTS_FILE} is of another run: {'; '.join(differing)}. Ask for the same, "
+            "or give another --output-dir"
+        )
+    keep = [row for row in old.rows if row.status != FAILED]
+    peers = [row for row in old.peers if row.status != FAILED]
+    return replace(old, rows=tuple(keep), peers=tuple(peers))
+
+
+def _place(environment: Environment) -> dict[str, Any]:
+    return {name: getattr(environment, name) for name in SAME_PLACE}
