@@ -197,6 +197,7 @@ def test_several_anchor_sizes_a_level() -> None:
         "MODEL.ROI_HEADS.USE_FPN": True,
         "MODEL.RPN.ANCHOR_STRIDE": (4, 8, 16, 32, 64),
         **{key: value for key, value in C5_HEADS.items() if "ROI" in key},
+        "MODEL.ROI_BOX_HEAD.POOLER_SCALES": (1 / 4, 1 / 8, 1 / 16, 1 / 32),
     }
     sizes = "((32, 45), (64, 90), (128, 181), (256, 362), (512, 724))"
     with torch.device("meta"):
@@ -216,7 +217,15 @@ def test_several_anchor_sizes_a_level() -> None:
             {**C5_HEADS, "MODEL.ROI_MASK_HEAD.SHARE_BOX_FEATURE_EXTRACTOR": True},
             r"SHARE_BOX_FEATURE_EXTRACTOR = True.*FPN2MLPFeatureExtractor gives vectors.*False",
         ),
-        ({"MODEL.BACKBONE.CONV_BODY": "R-18-C5"}, r"map of 64 channels.*'R-18-C5' gives 128.*-C4 body"),
+        ({"MODEL.BACKBONE.CONV_BODY": "R-18-C5"}, r"ANCHOR_STRIDE = \(16,\).*strides \(32,\)"),
+        (
+            {"MODEL.ROI_MASK_HEAD.POOLER_SCALES": (0.125,)},
+            r"ROI_MASK_HEAD\.POOLER_SCALES = \(0.125,\).*\(16,\)",
+        ),
+        (
+            {**C5_HEADS, "MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR": "ResNet50Conv5ROIFeatureExtractor"},
+            r"map of 64 channels.*'R-18-C5' gives 128.*-C4 body",
+        ),
     ],
 )
 def test_errors_name_the_key_and_the_mend(options: Options, message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import nn
 
@@ -18,10 +20,15 @@ def build_detection_model(cfg: ConfigNode, backbone: nn.Module | None = None) ->
     `backbone`: takes the place of the one that MODEL.BACKBONE names; has `out_channels` and gives the maps
     that the configuration's anchors and poolers are for.
 
-    Raises ValueError for an unknown body or head, with the nearest known names.
+    Raises ValueError for an unknown body or head, with the nearest known names, and for anchors or poolers
+    that are not for the backbone's maps.
     """
     if backbone is None:
         backbone = build_backbone(cfg)
+    pooler_scales = {"ROI_BOX_HEAD": cfg.MODEL.ROI_BOX_HEAD.POOLER_SCALES}
+    if cfg.MODEL.MASK_ON:
+        pooler_scales["ROI_MASK_HEAD"] = cfg.MODEL.ROI_MASK_HEAD.POOLER_SCALES
+    check_strides(getattr(backbone, "strides", None), cfg.MODEL.RPN.ANCHOR_STRIDE, pooler_scales)
     out_channels: int = backbone.out_channels  # type: ignore[assignment]
     model = GeneralizedRCNN(
         backbone=backbone,
@@ -37,3 +44,25 @@ def build_detection_model(cfg: ConfigNode, backbone: nn.Module | None = None) ->
         model.backbone.compile(fullgraph=True)
         model.rpn.head.compile(fullgraph=True)
     return model
+
+
+def check_strides(
+    strides: Sequence[int] | None, anchor_strides: Sequence[int], pooler_scales: Mapping[str, Sequence[float]]
+) -> None:
+    """Refuses anchors and poolers for other strides than those of the backbone's maps (None: not known).
+
+    Poolers, here by section of MODEL, may leave the coarsest maps aside.
+    """
+    if strides is None:
+        return
+    wanted = tuple(strides)
+    if tuple(anchor_strides) != wanted:
+        raise ValueError(
+            f"MODEL.RPN.ANCHOR_STRIDE = {tuple(anchor_strides)}: the backbone's maps have strides {wanted}"
+        )
+    for section, scales in pooler_scales.items():
+        if tuple(round(1 / scale) for scale in scales) != wanted[: len(scales)]:
+            raise ValueError(
+                f"MODEL.{section}.POOLER_SCALES = {tuple(scales)}: one divided by the strides of the "
+                f"backbone's maps, which are {wanted}; the coarsest may be left out"
+            )
