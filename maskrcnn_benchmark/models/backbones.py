@@ -1,8 +1,8 @@
 """Every backbone by its Python name: `backbones.vovnet39_fpn()`, `backbones.vgg16(pretrained=True)`.
 
 The names are those of `dir(backbones)`; each makes what a config builds under the name that
-`list_backbones()` gives. A backbone has `out_channels`, `strides` (pixels, one a map) and `body`, and gives a tuple of maps,
-finest first; pass it to `faster_rcnn` or `mask_rcnn`.
+`list_backbones()` gives. A backbone has `out_channels`, `strides` (pixels, one a map) and `body`, and gives
+a tuple of maps, finest first; pass it to `faster_rcnn` or `mask_rcnn`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch import nn
 
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.models.detector_config import make_backbone_config
-from maskrcnn_benchmark.models.imagenet import load_imagenet_backbone
-from maskrcnn_benchmark.models.names import python_names, unknown
+from maskrcnn_benchmark.models.imagenet import BackboneOfDetector, imagenet_options, load_imagenet
+from maskrcnn_benchmark.models.names import body_and_neck, python_names, unknown
 
 
 def named_backbone(
@@ -29,9 +29,12 @@ def named_backbone(
     Raises:
         ValueError: unknown name or option, or no published weights for this body.
     """
-    backbone = build_backbone(make_backbone_config(name, options or {}))
+    body, _ = body_and_neck(name)
+    given = options or {}
+    config = make_backbone_config(name, imagenet_options(body) | dict(given) if pretrained else given)
+    backbone = build_backbone(config)
     if pretrained:
-        load_imagenet_backbone(backbone, name)
+        load_imagenet(BackboneOfDetector(backbone, config), body, config)
     return backbone
 
 

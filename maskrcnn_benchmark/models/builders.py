@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -20,7 +21,8 @@ from maskrcnn_benchmark.models.detector_config import (
     make_backbone_config,
     make_detector_config,
 )
-from maskrcnn_benchmark.models.imagenet import IMAGENET, load_imagenet_weights
+from maskrcnn_benchmark.models.imagenet import IMAGENET, imagenet_options, load_imagenet
+from maskrcnn_benchmark.models.names import body_and_neck
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
 
 DEFAULT_BACKBONE = "R-50-FPN"
@@ -129,15 +131,23 @@ def _build(
     detector: DetectorOptions,
     plain_dicts: bool,
 ) -> GeneralizedRCNN:
-    name = None
+    name, body = None, ""
     if isinstance(backbone, str):
-        name, backbone = backbone, build_backbone(make_backbone_config(backbone, detector.options))
-    model = build_detection_model(make_detector_config(name, strides_of(backbone), detector), backbone)
+        name, (body, _) = backbone, body_and_neck(backbone)
+        if weights == IMAGENET:
+            detector = replace(detector, options=imagenet_options(body) | dict(detector.options))
+        backbone = build_backbone(make_backbone_config(name, detector.options))
+    elif weights == IMAGENET:
+        raise ValueError(
+            'weights = "ImageNet" needs a backbone by name; backbones.x(pretrained=True) has them'
+        )
+    config = make_detector_config(name, strides_of(backbone), detector)
+    model = build_detection_model(config, backbone)
     model.plain_dicts = plain_dicts
     if weights == IMAGENET:
-        load_imagenet_weights(model, name or type(backbone).__name__)
+        load_imagenet(model, body, config)
     elif weights is not None:
-        Checkpointer(model).load(weights, new_classes=True)
+        Checkpointer(model, config=config.dump()).load(weights, new_classes=True)
     return model
 
 

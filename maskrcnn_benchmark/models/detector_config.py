@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNET_SPECS
@@ -72,7 +73,7 @@ def _backbone_keys(backbone: str) -> dict[str, object]:
         "MODEL.BACKBONE.CONV_BODY": backbone,
         "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
     }
-    if "FPN" in backbone:
+    if backbone.endswith("-FPN"):
         keys["MODEL.FPN.OUT_CHANNELS"] = 256
     spec = VOVNET_SPECS.get(backbone.rpartition("-")[0])
     if spec is not None:
@@ -125,5 +126,5 @@ def _head_keys(strides: Sequence[int]) -> dict[str, object]:
     }
 
 
-def _as_list(keys: Mapping[str, object]) -> list[object]:
+def _as_list(keys: Mapping[str, object]) -> list[Any]:
     return [item for pair in keys.items() for item in pair]

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.models.builders import strides_of
 from maskrcnn_benchmark.models.detector_config import make_backbone_config
-from maskrcnn_benchmark.models.imagenet import imagenet_source
+from maskrcnn_benchmark.models.imagenet import imagenet_entry
 from maskrcnn_benchmark.models.names import body_and_neck, list_backbones, python_name
 
 INPUT_HW = (800, 1344)  # COCO's images at the usual size, padded to a multiple of 32
@@ -28,7 +28,7 @@ class ListedBackbone:
     macs: int  # multiply-adds of one image of INPUT_HW
     strides: tuple[int, ...]
     out_channels: int
-    imagenet: str  # where ImageNet weights come from; "" where none are published
+    imagenet: str  # the catalogue's name of its ImageNet weights; "" where none are published
 
     def cells(self) -> tuple[str, ...]:
         """The row of a table, under COLUMNS."""
@@ -55,6 +55,7 @@ def describe_backbone(name: str) -> ListedBackbone:
         backbone = build_backbone(make_backbone_config(name, {})).eval()
         backbone(torch.empty(1, 3, *INPUT_HW))
     body = backbone.get_submodule("body")
+    weights = imagenet_entry(body_and_neck(name)[0])
     return ListedBackbone(
         name=name,
         parameters=sum(parameter.numel() for parameter in backbone.parameters()),
@@ -62,7 +63,7 @@ def describe_backbone(name: str) -> ListedBackbone:
         macs=counter.get_total_flops() // 2,  # the counter takes a multiply-add for two operations
         strides=strides_of(backbone),
         out_channels=int(backbone.out_channels),  # type: ignore[arg-type]
-        imagenet=imagenet_source(body_and_neck(name)[0]) or "",
+        imagenet="" if weights is None else weights.name.removeprefix("ImageNetPretrained/"),
     )
 
 

@@ -139,7 +139,7 @@ def test_a_backbone_that_says_nothing_of_itself_is_refused() -> None:
 
 
 def test_anchors_follow_scales_and_ratios() -> None:
-    """The classic anchors: scales in strides of the map, so 8, 16, 32 at stride 16 are 128, 256, 512 pixels."""
+    """The classic ones: scales in strides of the map, so 8, 16, 32 at stride 16 are 128, 256, 512 pixels."""
     model = faster_rcnn(num_classes=20, backbone="R-50-C4", anchor_scales=(8, 16, 32), ratios=(0.5, 1, 2))
     cells = model.rpn.anchor_generator.cell_anchors[0]
     assert len(cells) == 9
@@ -193,10 +193,10 @@ def test_every_backbone_has_one_python_name() -> None:
     named = [name for name in dir(backbones) if name != "named_backbone"]
     assert len(named) == len(set(named)) == len(list_backbones())
     assert all(name.isidentifier() for name in named)
-    with pytest.raises(AttributeError, match="nearest: .*vgg16"):
+    with pytest.raises(AttributeError, match=r"nearest: .*vgg16"):
         getattr(backbones, "vgg17")  # noqa: B009
 
 
 def test_patterns_list() -> None:
-    assert list_backbones("V-39-*") == ["V-39-C5", "V-39-FPN"]
+    assert list_backbones("V-39-*") == ["V-39-C5", "V-39-FPN", "V-39-FPNLite"]
     assert list_backbones("nothing") == []
