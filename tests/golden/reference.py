@@ -35,6 +35,10 @@ PUBLISHED = (  # reference configs that this package ships under configs/
     "vovnet/e2e_faster_rcnn_V_57_FPN_2x",
     "vovnet/e2e_mask_rcnn_V_39_FPN_2x",
     "vovnet/e2e_mask_rcnn_V_57_FPN_2x",
+    "vovnet/e2e_faster_rcnn_V_75_FPN_2x",
+    "vovnet/e2e_mask_rcnn_V_75_FPN_2x",
+    "vovnet/e2e_faster_rcnn_V_93_FPN_2x",
+    "vovnet/e2e_mask_rcnn_V_93_FPN_2x",
     "vovnet/scratch_mask_rcnn_V_39_FPN_3x_gn",
     "vovnet/scratch_mask_rcnn_V_57_FPN_3x_gn",
 )
@@ -43,10 +47,6 @@ BY_OPTIONS = (  # reference configs whose model can be built here, but which hav
     "gn_baselines/e2e_mask_rcnn_R_50_FPN_Xconv1fc_1x_gn",
     "e2e_faster_rcnn_X_101_32x8d_FPN_1x",
     "e2e_mask_rcnn_X_101_32x8d_FPN_1x",
-    "vovnet/e2e_faster_rcnn_V_75_FPN_2x",
-    "vovnet/e2e_mask_rcnn_V_75_FPN_2x",
-    "vovnet/e2e_faster_rcnn_V_93_FPN_2x",
-    "vovnet/e2e_mask_rcnn_V_93_FPN_2x",
 )
 MODELS = PUBLISHED + BY_OPTIONS
 BACKBONES = ("V-39-FPN", "R-50-FPN", "R-101-FPN", "V-39-FPN-GN", "R-50-FPN-GN", "R-50-C4")
