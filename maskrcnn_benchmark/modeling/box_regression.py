@@ -52,15 +52,14 @@ class BoxRegressionLoss:
         `deltas` [..., 4] predicted and `box_targets` [..., 4] wanted, both relative to `boxes` [..., 4];
         `is_positive` [...]. What stands where it is False has no influence, gradients included.
         """
-        deltas = deltas.float()
         mask = is_positive.unsqueeze(-1)
+        # before the loss, not after it: targets of a proposal that has lost its width are not numbers
+        deltas, box_targets = (torch.where(mask, values, 0.0) for values in (deltas.float(), box_targets))
         if self.kind in ON_DELTAS:
             is_l1 = self.kind == "l1"
             loss = (deltas - box_targets).abs() if is_l1 else smooth_l1(deltas, box_targets, self.beta)
-            loss = loss * mask
         else:
-            # zero deltas decode to the box itself, whose loss and gradient are finite
-            deltas, box_targets = (torch.where(mask, d, 0.0) for d in (deltas, box_targets))
+            boxes = torch.where(mask, boxes, 0.0)  # one pixel, to which zero deltas decode
             predicted, wanted = (self.box_coder.decode(d, boxes) for d in (deltas, box_targets))
             loss = ON_BOXES[self.kind](predicted, wanted) * is_positive
         total = loss.sum()

@@ -87,6 +87,23 @@ def test_what_is_no_positive_has_no_influence(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_proposal_without_width_has_no_influence(kind: str) -> None:
+    """An untrained RPN shrinks boxes until x2 = x1 - 1: no pixel, and targets of 0 / 0."""
+    deltas, targets, boxes, is_positive, _ = case()
+    loss = BoxRegressionLoss(kind, CODER)
+    expected = loss(deltas, targets, boxes, is_positive)
+    row = tuple((~is_positive).nonzero()[0])
+    boxes[row] = torch.tensor([40.0, 10.0, 39.0, 20.0])
+    targets[row] = CODER.encode(boxes[row], boxes[row])
+    assert targets[row].isnan().any()
+    deltas.requires_grad_()
+    found = loss(deltas, targets, boxes, is_positive)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    assert deltas.grad is not None and torch.isfinite(deltas.grad).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_low_precision_deltas_are_computed_in_float32(kind: str) -> None:
     deltas, targets, boxes, is_positive, _ = case()
     loss = BoxRegressionLoss(kind, CODER)
