@@ -56,9 +56,9 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def pixels_of_image(seed: int = 1) -> Tensor:
-    """An image [1,3,64,96] of blue, green, red in 0..255."""
+    """An image [1,3,64,64] of blue, green, red in 0..255."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (1, 3, 64, 96), generator=generator).float()
+    return torch.randint(0, 256, (1, 3, 64, 64), generator=generator).float()
 
 
 def normalize(pixels: Tensor, statistics: PixelStatistics) -> Tensor:

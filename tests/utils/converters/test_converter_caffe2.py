@@ -1,4 +1,4 @@
-"""Detectron's caffe2 blobs: names as the reference implementation maps them, and maps of equal value.
+"""Detectron's caffe2 blobs: names as the reference implementation maps them.
 
 data/caffe2_names.json holds reference facts: which entry of the reference's models takes which blob.
 """
@@ -10,19 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from golden.reference import config_of
-from torch import Tensor, nn
 from utils.converters.proof import (
-    FAMILY_PIXELS,
     PREFIX,
-    assert_same_maps,
     build_body,
-    features_of,
-    load,
-    normalize,
-    pixels_of_image,
-    randomize,
     shapes,
 )
 
@@ -155,51 +146,23 @@ def test_a_detector_on_one_map() -> None:
     assert converted.state[box.replace("box", "mask")] is converted.state[box]
 
 
-@pytest.mark.parametrize(("body", "stride_in_1x1"), [("R-101", True), ("X-101-32x8d", False)])
-def test_deeper_bodies(body: str, stride_in_1x1: bool) -> None:
-    state = build_body(body).state_dict()
+@pytest.mark.parametrize(
+    ("body", "norm", "stride_in_1x1"),
+    [("R-101", "FrozenBN", True), ("X-101-32x8d", "FrozenBN", False), ("R-101", "GN", False)],
+)
+def test_deeper_bodies(body: str, norm: str, stride_in_1x1: bool) -> None:
+    state = build_body(body, ("MODEL.BACKBONE.NORM", norm)).state_dict()
+    scheme = (
+        (lambda blob: blob.replace("res_conv1", "conv1").replace("_bn_", "_gn_")) if norm == "GN" else str
+    )
     blobs = {
-        STEM_BLOBS.get(name) or blob_of(name): tensor
+        scheme(STEM_BLOBS.get(name) or blob_of(name)): tensor
         for name, tensor in state.items()
         if ".running_" not in name
     }
-    assert "res4_22_branch2c_bn_s" in blobs
+    assert scheme("res4_22_branch2c_bn_s") in blobs
     converted = convert(blobs)
     assert converted is not None
     assert converted.body == body
     assert converted.requires == (("MODEL.RESNETS.STRIDE_IN_1X1", stride_in_1x1),)
     assert shapes(converted.state) == {PREFIX + name: shape for name, shape in shapes(state).items()}
-
-
-def as_blobs(model: nn.Module) -> dict[str, Tensor]:
-    """torchvision's ResNet-50 as Detectron would have stored it: batch norms as affine maps."""
-    state = model.state_dict()
-    blobs = {}
-    for name, blob in FACTS["body"].items():
-        own = name.removeprefix(PREFIX).removeprefix("stem.")
-        norm = own.rpartition(".")[0]
-        value = state[own]
-        if f"{norm}.running_var" in state:
-            scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-5).sqrt()
-            shift = state[f"{norm}.bias"] - scale * state[f"{norm}.running_mean"]
-            value = scale if own.endswith("weight") else shift
-        blobs[blob] = value
-    return blobs
-
-
-def test_maps_of_an_msra_resnet() -> None:
-    """Stride in the first 1x1, blue, green, red minus the mean; the same four maps."""
-    with torch.device("meta"):
-        source = torchvision.models.resnet50()
-    for stage in (source.layer2, source.layer3, source.layer4):
-        stage[0].conv1.stride, stage[0].conv2.stride = (2, 2), (1, 1)
-    randomize(source)
-    converted = convert(as_blobs(source))
-    assert converted is not None
-    assert (converted.pixels, converted.batch_norm_eps) == (None, 0.0)
-    body = build_body("R-50")
-    load(body, converted)
-    image = normalize(pixels_of_image(), FAMILY_PIXELS)
-    with torch.no_grad():
-        got = body(image)
-    assert_same_maps(got, features_of(source, image, [f"layer{stage}" for stage in range(1, 5)]))

@@ -115,9 +115,16 @@ def test_others_are_nobodys(name: str) -> None:
     assert convert(make_without_values(torchvision.models.get_model, name).state_dict()) is None
 
 
-def test_this_projects_own_names_are_not_converted() -> None:
-    state = build_body("R-50").state_dict()
+@pytest.mark.parametrize("body", ["R-50", "V2-39", "VGG-16-BN", "MobileNet-V2", "V-39"])
+def test_this_projects_own_names_are_not_converted(body: str) -> None:
+    """Nor a bare body's; a bare VoVNet's are the authors' names, and its values stay as they are."""
+    state = build_body(body).state_dict()
     assert convert({PREFIX + name: tensor for name, tensor in state.items()}) is None
+    if body != "V-39":
+        assert convert(state) is None
+
+
+def test_nothing() -> None:
     assert convert({}) is None
 
 

@@ -75,10 +75,9 @@ def test_torchvision_resnets(name: str, body: str) -> None:
     prove(lambda: torchvision.models.get_model(name), STAGES, body, STRIDE_IN_3X3)
 
 
-@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
-def test_trainable_batch_norm(norm: str) -> None:
+def test_trainable_batch_norm() -> None:
     """The model's norms add an eps themselves, and then the variances do not hold it."""
-    options = (*STRIDE_IN_3X3, "MODEL.BACKBONE.NORM", norm)
+    options = (*STRIDE_IN_3X3, "MODEL.BACKBONE.NORM", "BN")
     prove(torchvision.models.resnet18, STAGES, "R-18", options)
 
 

@@ -72,7 +72,9 @@ def test_the_folded_network_is_the_same(
 def test_zero_padding_is_the_one_difference() -> None:
     """Inside, nothing differs; at the border the padding's colour does."""
     net = network(("conv1", "bn1"), False, nn.BatchNorm2d(8))
-    net.get_submodule("conv1").padding = (1, 1)
+    conv = net.get_submodule("conv1")
+    assert isinstance(conv, nn.Conv2d)
+    conv.padding = (1, 1)
     image = pixels_of_image().double()
     with torch.no_grad():
         want = net(normalize(image, RGB))

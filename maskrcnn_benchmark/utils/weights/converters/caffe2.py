@@ -57,9 +57,13 @@ def convert_caffe2(state: Mapping[str, Tensor]) -> Converted | None:
         batch_norm_eps=0.0,
         pixels=None,
         dropped=dropped,
-        # MSRA's ResNets have the stride in the first 1x1 convolution, FAIR's ResNeXt in the 3x3
-        requires=((STRIDE, not body.startswith("X-")),) if body else (),
+        requires=((STRIDE, _strides_in_1x1(body, state)),) if body else (),
     )
+
+
+def _strides_in_1x1(body: str, state: Mapping[str, Tensor]) -> bool:
+    """MSRA's ResNets have the stride in the first 1x1 convolution; ResNeXt and group norm's in the 3x3."""
+    return not body.startswith("X-") and not any("_gn_" in name for name in state)
 
 
 def _new_name(name: str, normed: set[str], is_c4: bool) -> str | None:

@@ -18,7 +18,6 @@ from maskrcnn_benchmark.utils.weights.converted import Converted, PixelStatistic
 from maskrcnn_benchmark.utils.weights.converters.renaming import BATCH_NORM_EPS, COUNTER, rename
 
 BOTTOM_UP = "backbone.bottom_up."
-BARE_MARK = "stage2.OSA2_1.ese.fc.weight"
 EARLIER_SQUEEZE = re.compile(r"backbone\.body\.stage(\d)\.OSA\1_(\d+)\.ese\.fc\.weight")
 DROPPED = (
     "pixel_",
@@ -52,9 +51,10 @@ ARITHMETIC = (
 
 
 def convert_detectron2(state: Mapping[str, Tensor]) -> Converted | None:
-    """A body or a detector under detectron2's names; None for anything else."""
-    if BARE_MARK in state:
-        state = {BOTTOM_UP + name if _is_of_body(name) else name: value for name, value in state.items()}
+    """A body or a detector under detectron2's names; None for anything else.
+
+    Its ImageNet files have the prefix, too; bare names of a V2 body are this project's.
+    """
     if not any(name.startswith(BOTTOM_UP) for name in state):
         return None
     has_fpn_norm = any(FPN.fullmatch(name) and ".norm." in name for name in state)
@@ -73,10 +73,6 @@ def convert_detectron2(state: Mapping[str, Tensor]) -> Converted | None:
         requires=(SQUEEZE_EVERY,) if _squeezes_every_module(renamed) else (),
         notes=(ARITHMETIC,) if is_detector else (),
     )
-
-
-def _is_of_body(name: str) -> bool:
-    return name.startswith(("stem.", "stage"))
 
 
 def _new_name(name: str, has_fpn_norm: bool) -> str | None:

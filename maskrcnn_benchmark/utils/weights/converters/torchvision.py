@@ -5,6 +5,7 @@ Names as in torchvision's model files; timm's plain ResNets share them and its c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -20,19 +21,20 @@ from maskrcnn_benchmark.utils.weights.converters.renaming import (
 
 MOBILENET_V3_EPS = 1e-3  # MobileNetV3 sets its batch norms' eps; the names do not tell it
 # of ResNets, VGGs, MobileNets; three channels and the kernel
-FIRST_CONVOLUTIONS = {
-    "conv1.weight": (3, 7, 7),
-    "features.0.weight": (3, 3, 3),
-    "features.0.0.weight": (3, 3, 3),
-}
+FIRST_CONVOLUTIONS = (
+    ("conv1.weight", (3, 7, 7)),
+    ("features.0.weight", (3, 3, 3)),
+    ("features.0.0.weight", (3, 3, 3)),
+)
+# Without it, "features..." are the names of this project's own bodies.
+CLASSIFIER = re.compile(r"fc\.|classifier\.\d+\.")
 STRIDE = "MODEL.RESNETS.STRIDE_IN_1X1"
 
 
 def convert_torchvision(state: Mapping[str, Tensor]) -> Converted | None:
-    """The body of a torchvision classifier; None for anything else."""
-    if not any(
-        name in state and state[name].shape[1:] == shape for name, shape in FIRST_CONVOLUTIONS.items()
-    ):
+    """The body of a torchvision classifier, recognised with its head; None for anything else."""
+    is_classifier = any(CLASSIFIER.match(name) for name in state)
+    if not is_classifier or not any(_has_shape(state, *first) for first in FIRST_CONVOLUTIONS):
         return None
     renamed, dropped = rename(state, _new_name)
     body = recognize_body(renamed)
@@ -49,6 +51,10 @@ def convert_torchvision(state: Mapping[str, Tensor]) -> Converted | None:
         dropped=dropped,
         requires=((STRIDE, False),) if has_bottlenecks else (),
     )
+
+
+def _has_shape(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> bool:
+    return name in state and state[name].shape[1:] == shape
 
 
 def _new_name(name: str) -> str | None:
