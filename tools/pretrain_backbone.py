@@ -131,7 +131,7 @@ def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) ->
         return 128 + result.stopped_by
     results = accuracy.results or accuracy(True)  # a run that was complete already is tested again
     if is_main:
-        path = save_backbone(cfg.OUTPUT_DIR, model.body, cfg.dump(), results)
+        path = save_backbone(cfg.OUTPUT_DIR, model.trunk, cfg.dump(), results)
         logger.info("top-1 %.2f %%, top-5 %.2f %%; MODEL.WEIGHT %s", *results.values(), path)
     return 0
 

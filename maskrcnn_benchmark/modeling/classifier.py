@@ -36,7 +36,7 @@ class Classifier(nn.Module):
     ) -> None:
         """`num_classes` has no background. For the others see GeneralizedRCNN."""
         super().__init__()
-        self.body = body
+        self.trunk = body
         self.fc = nn.Linear(body.out_channels[-1], num_classes)
         self.to_bgr255 = to_bgr255
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
         pixels = to_image_list(images).tensors.to(self.pixel_mean.device)
         if not self.to_bgr255:
             pixels = pixels.flip(1) / 255
-        x = self.body((pixels - self.pixel_mean) / self.pixel_std)[-1]
+        x = self.trunk((pixels - self.pixel_mean) / self.pixel_std)[-1]
         logits = self.fc(x.mean(dim=(2, 3))).float()
         if not self.training:
             return logits

@@ -56,15 +56,15 @@ def trained(body: nn.Module) -> None:
 @pytest.mark.parametrize("name", ["V-27-slim", "R-18", "VGG-11-BN"])
 def test_a_detector_with_frozen_norms_sees_the_same_maps(name: str) -> None:
     classifier = build_classifier(make_pretrain_config(None, name, 8), name, 5).eval()
-    trained(classifier.body)
-    state = detector_state(classifier.body)
+    trained(classifier.trunk)
+    state = detector_state(classifier.trunk)
     backbone = build_backbone(load_config(None, ["MODEL.BACKBONE.CONV_BODY", f"{name}-FPN"])).eval()
     body = backbone.get_submodule("body")
     prefix = "backbone.body."
     body.load_state_dict({key.removeprefix(prefix): value for key, value in state.items()})
     x = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        for found, expected in zip(body(x), classifier.body(x), strict=True):
+        for found, expected in zip(body(x), classifier.trunk(x), strict=True):
             scale = expected.abs().max().clamp(min=1e-6)
             torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=1e-4)
 
@@ -72,12 +72,13 @@ def test_a_detector_with_frozen_norms_sees_the_same_maps(name: str) -> None:
 def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path) -> None:
     cfg = make_pretrain_config(None, "V-27-slim", 8)
     classifier = build_classifier(cfg, "V-27-slim", 5)
-    trained(classifier.body)
-    save_backbone(tmp_path, classifier.body, cfg.dump(), {"val/top1": 50.0, "val/top5": 100.0})
-    expected = detector_state(classifier.body)
+    trained(classifier.trunk)
+    save_backbone(tmp_path, classifier.trunk, cfg.dump(), {"val/top1": 50.0, "val/top5": 100.0})
+    expected = detector_state(classifier.trunk)
     keys = ["MODEL.BACKBONE.CONV_BODY", "V-27-slim-FPN", "MODEL.RPN.ANCHOR_STRIDE", (4, 8, 16, 32, 64)]
     keys += ["MODEL.RPN.USE_FPN", True, "MODEL.ROI_HEADS.USE_FPN", True]
     keys += ["MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR", "FPN2MLPFeatureExtractor"]
+    keys += ["MODEL.ROI_BOX_HEAD.POOLER_SCALES", (0.25, 0.125, 0.0625, 0.03125)]
     keys += ["MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor", "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", 8]
     for file in ("backbone.pth", "backbone.safetensors"):
         detector = build_detection_model(load_config(None, keys))
@@ -86,6 +87,19 @@ def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path)
         assert expected.keys() == {key for key in state if key.startswith("backbone.body.")}
         for name, tensor in expected.items():
             assert torch.equal(state[name], tensor), name
+
+
+def test_a_trunk_goes_out_of_a_detectors_body_and_comes_back() -> None:
+    """With the same norm both are the same module."""
+    cfg = make_pretrain_config(None, "V-27-slim", 8)
+    with torch.device("meta"):
+        backbone = build_backbone(cfg)
+        classifier = build_classifier(cfg, "V-27-slim", 5)
+    shapes = [
+        {name: tensor.shape for name, tensor in body.state_dict().items()}
+        for body in (backbone.get_submodule("body"), classifier.trunk)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("to_bgr255", [True, False])
@@ -108,7 +122,7 @@ def test_loss_and_logits(to_bgr255: bool) -> None:
         target.add_field("labels", torch.tensor([label]))
         targets.append(target)
     with torch.no_grad():
-        expected = model.fc(model.body(normalised)[-1].mean(dim=(2, 3)))
+        expected = model.fc(model.trunk(normalised)[-1].mean(dim=(2, 3)))
         loss = model.train()(images, targets)["loss_classifier"]
         logits = model.eval()(images)
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
