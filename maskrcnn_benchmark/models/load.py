@@ -123,7 +123,10 @@ def _as_pixels(image: Image) -> Tensor:
     """uint8 [3, H, W] in blue, green, red."""
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image))
-    tensor = torch.from_numpy(image).permute(2, 0, 1) if isinstance(image, np.ndarray) else image
+    if isinstance(image, np.ndarray):
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
+    else:
+        tensor = image
     if tensor.dtype != torch.uint8 or tensor.dim() != 3 or tensor.shape[0] != 3:
         raise ValueError(
             f"an image of shape {tuple(image.shape)} and type {image.dtype}: give an array [H, W, 3] or a "

@@ -106,7 +106,8 @@ def _refuse_what_is_no_weights_file(start: bytes, where: str) -> None:
 
 def _read_torch(path: Path, where: str) -> dict[str, Any]:
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of a path torch looks at the name, too
+            data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
