@@ -111,19 +111,25 @@ def adapt_batch_norm_eps(
     Returns:
         A new dictionary; the tensors that did not change are the same objects.
     """
-    eps_of = {name: float(getattr(module, "eps", 0.0)) for name, module in model.named_modules()}
+    eps_of = {
+        name: float(getattr(module, "eps", 0.0))
+        for name, module in model.named_modules()
+        if hasattr(module, VARIANCE)
+    }
+    # a name that is not the model's, such as a stage that a C4 detector keeps in its head
+    usual_eps = next(iter(eps_of.values()), 0.0)
     adapted = dict(state)
     for name, variance in state.items():
         norm, _, entry = name.rpartition(".")
-        difference = source_eps - eps_of.get(norm, 0.0)
-        if entry != VARIANCE or difference == 0:
+        own_eps = eps_of.get(norm, usual_eps)
+        if entry != VARIANCE or own_eps == source_eps:
             continue
         wanted = variance.double() + source_eps
-        remaining = (variance.double() + difference).clamp(min=0)
+        remaining = (wanted - own_eps).clamp(min=0)
         adapted[name] = _like(remaining, variance)
         if remaining.min() == 0:
             weight = state[f"{norm}.weight"]
-            factor = ((remaining + eps_of.get(norm, 0.0)) / wanted).sqrt()
+            factor = ((remaining + own_eps) / wanted).sqrt()
             adapted[f"{norm}.weight"] = _like(weight.double() * factor, weight)
     return adapted
 

@@ -144,6 +144,15 @@ def test_every_eps_in_every_norm(source_eps: float, target: nn.Module) -> None:
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
 
 
+def test_a_stage_that_moves_into_the_head() -> None:
+    """An entry under a name that the model does not have meets norms as the model's others."""
+    variance = torch.ones(4)
+    model = nn.ModuleDict({"body": nn.BatchNorm2d(4, eps=0.5), "conv": nn.Conv2d(3, 4, 1)})
+    adapted = adapt_batch_norm_eps({"layer4.bn1.running_var": variance, "x.mean": variance}, 0.25, model)
+    assert torch.equal(adapted["layer4.bn1.running_var"], variance - 0.25)
+    assert adapted["x.mean"] is variance
+
+
 def test_statistics_are_checked() -> None:
     with pytest.raises(ValueError, match="'grb': allowed are bgr, rgb"):
         PixelStatistics("grb", RGB.mean, RGB.std)
