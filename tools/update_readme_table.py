@@ -1,9 +1,9 @@
 """Write the benchmark table of README.md from the dated results in benchmarks/results.
 
-    python tools/update_readme_table.py            # after a new benchmark_<machine>.json
+    python tools/update_readme_table.py            # after a run of tools/benchmark.py
     python tools/update_readme_table.py --check    # changes nothing; status 1 where the table is stale
 
-The table stands between two markers; benchmarks/results/benchmark_*.json are the results.
+The table stands between two markers. It shows the newest run of every machine.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ def stage_bars(groups: list[Group]) -> str:
     parts = []
     for group in groups:
         splits = [
-            (line.body, stage_values(line.row.inference.split))
+            (line.label, stage_values(line.row.inference.split))
             for line in group.lines
             if line.row.inference and line.row.inference.split
         ]

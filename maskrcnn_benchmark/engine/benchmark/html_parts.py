@@ -103,7 +103,7 @@ def _main_row(line: Line) -> str:
         for group in groups
         for i, cell in enumerate(group)
     )
-    first = f'<th scope="row" class="first">{text(line.body)}</th>'
+    first = f'<th scope="row" class="first">{text(line.label)}</th>'
     return f'<tr data-row="{text(line.row.name)}">{first}{cells}</tr>'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -78,34 +79,43 @@ def family_of(body: str) -> str:
 
 def _figure(group: Group, quantity: Quantity, score: Score) -> str:
     """One plot, relative to R-50 where that was measured; else measured values, without published ones."""
-    base = _measured_base(group, quantity)
-    points = [point for line in group.lines for point in _points(line, quantity, score, base is not None)]
+    bases = _measured_bases(group, quantity)
+    points = [point for line in group.lines for point in _points(line, quantity, score, bases is not None)]
     title = f"{score.title} against {quantity.title}"
     caption = f"{title}, {group.title}"
     if not points:
         return f"<figure><figcaption>{text(caption)}: nothing was measured.</figcaption></figure>"
-    relative = f"{quantity.title}, relative to R-50 (and measured)"
-    x_title = relative if base else f"{quantity.title}, {quantity.unit}, measured"
+    x_title = f"{quantity.title}, relative to R-50"
+    scale = None
+    if bases is None:
+        x_title = f"{quantity.title}, {quantity.unit}, measured"
+    elif len(bases) == 1:
+        x_title, scale = f"{x_title} (and measured)", (bases[0], quantity.unit)
     key = re.sub(r"\W+", "-", f"{group.title}-{quantity.key}-{score.key}").lower()
-    svg = scatter(key, caption, x_title, points, (base, quantity.unit) if base else None)
-    note = "" if base else ". R-50 was not measured, so that published points have no place here"
+    svg = scatter(key, caption, x_title, points, scale)
+    note = "" if bases is not None else ". R-50 was not measured, so that published points have no place here"
     return f"<figure><figcaption>{text(title + note)}</figcaption>{svg}</figure>"
 
 
-def _measured_base(group: Group, quantity: Quantity) -> float | None:
-    """The measured value of the R-50 that every measured line of the group is relative to, if it is one."""
-    pairs = [quantity.of(line) for line in group.lines if quantity.of(line).measured is not None]
-    if not pairs or any(pair.measured_ratio is None for pair in pairs):
-        return None
-    first = pairs[0]
-    assert first.measured is not None and first.measured_ratio is not None
-    return first.measured / first.measured_ratio
+def _measured_bases(group: Group, quantity: Quantity) -> list[float] | None:
+    """The measured values of the R-50 that the lines are relative to, each once; None where one has none."""
+    bases: list[float] = []
+    for line in group.lines:
+        pair = quantity.of(line)
+        if pair.measured is None:
+            continue
+        if pair.measured_ratio is None:
+            return None
+        base = pair.measured / pair.measured_ratio
+        if not any(math.isclose(base, other, rel_tol=1e-9) for other in bases):
+            bases.append(base)
+    return bases or None
 
 
 def _points(line: Line, quantity: Quantity, score: Score, is_relative: bool) -> list[Point]:
     pair, found = quantity.of(line), []
     measured_ap, published_ap = score.measured(line), score.published(line)
-    name, family = line.body, family_of(line.body)
+    name, family = line.label, family_of(line.body)
     if is_relative and pair.published_ratio is not None and published_ap is not None:
         words = (
             f"{name}, published: {score.title} {published_ap.ap:.1f} at {pair.published_ratio:.2f} of R-50"

@@ -71,6 +71,11 @@ class PublishedRow:
     inference_fps: float | None = None
 
     @property
+    def kind(self) -> str:
+        """What tells it from others of the same body: "2x", "1x, caffe"."""
+        return f"{self.schedule}, {self.note}" if self.note else self.schedule
+
+    @property
     def milliseconds(self) -> float | None:
         """Time of one image, from whichever of the two was published."""
         if self.inference_fps is not None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
+from maskrcnn_benchmark.engine.benchmark.html_report import HTML_FILE
 from maskrcnn_benchmark.engine.benchmark.report_numbers import NOT_THERE, milliseconds, number, ratio
 from maskrcnn_benchmark.engine.benchmark.report_rows import Line, report_groups
 from maskrcnn_benchmark.engine.benchmark.report_words import headline, unfinished
-from maskrcnn_benchmark.engine.benchmark.results import Results, load_results
+from maskrcnn_benchmark.engine.benchmark.results import RESULTS_FILE, Results, load_results
+from maskrcnn_benchmark.engine.benchmark.table import TABLE_FILE
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"
-RESULTS_PATTERN = "benchmark_*.json"
 _HEADER = (
     *("Backbone", "Detector", "Type", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
     *("Box AP", "Mask AP"),
@@ -31,24 +32,36 @@ def updated_readme(text: str, folder: Path, results_folder: str = "benchmarks/re
         ValueError: results without markers to stand between, markers that do not make one pair, a result that
             cannot be read.
     """
-    paths = sorted((folder / results_folder).glob(RESULTS_PATTERN))
+    runs = newest_runs(folder / results_folder)
     if BEGIN not in text and END not in text:
-        if paths:
+        if runs:
             raise ValueError(
-                f"README.md has no place for the results in {results_folder} ({paths[0].name}, ...): put the "
-                f"lines {BEGIN} and {END} where the table is to stand"
+                f"README.md has no place for the runs in {results_folder} ({', '.join(runs)}): put the lines "
+                f"{BEGIN} and {END} where the table is to stand"
             )
         return text
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"README.md: {BEGIN} and {END} must stand there once each, in this order")
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
-    links = [_links(path, results_folder) for path in paths]
-    content = block([load_results(path) for path in paths], links)
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+    links = {name: _links(folder, f"{results_folder}/{name}") for name in runs}
+    return f"{before}{BEGIN}\n{block(runs, links)}\n{END}{after}"
 
 
-def block(runs: Sequence[Results], links: Sequence[str]) -> str:
+def newest_runs(results_folder: Path) -> dict[str, Results]:
+    """Of every machine the newest run, by the name of its folder; a quick one only where there is no other.
+
+    Raises:
+        ValueError: a result that cannot be read.
+    """
+    runs = {path.parent.name: load_results(path) for path in results_folder.glob(f"*/{RESULTS_FILE}")}
+    newest: dict[str, str] = {}
+    for name in sorted(runs, key=lambda name: (not runs[name].settings.quick, runs[name].environment.date)):
+        newest[runs[name].environment.device] = name
+    return {name: runs[name] for name in sorted(newest.values())}
+
+
+def block(runs: Mapping[str, Results], links: Mapping[str, str]) -> str:
     """What stands between the markers: each run's machine, date and commit over its table."""
     if not runs:
         return f"No result has been recorded yet ({WRITER} writes this block)."
@@ -56,25 +69,24 @@ def block(runs: Sequence[Results], links: Sequence[str]) -> str:
         f"Written by `{WRITER}` from `benchmarks/results`. In parentheses the published numbers, of other "
         "hardware: compare the ratios to R-50 of the same detector, not the numbers. GB is 10⁹ bytes."
     ]
-    for results, link in zip(runs, links, strict=True):
+    for name, results in runs.items():
         rows = [_cells(line) for group in report_groups(results) for line in group.lines]
-        parts += [" ".join([*headline(results), link]), text_table(_HEADER, rows, text_columns=3)]
+        parts += [" ".join([*headline(results), links[name]]), text_table(_HEADER, rows, text_columns=3)]
         if missing := unfinished(results):
             parts.append("\n".join(f"- {sentence}" for sentence in missing))
     return "\n\n".join(parts).replace("<", "&lt;")
 
 
-def _links(path: Path, results_folder: str) -> str:
-    """The files of a result, those that there are."""
-    names = [path.with_suffix(suffix).name for suffix in (".json", ".md", ".html")]
-    there = [name for name in names if path.with_name(name).exists()]
-    return "Everything: " + ", ".join(f"[{name}]({results_folder}/{name})" for name in there) + "."
+def _links(folder: Path, run: str) -> str:
+    """The files of a run, those that there are."""
+    there = [name for name in (TABLE_FILE, HTML_FILE, RESULTS_FILE) if (folder / run / name).exists()]
+    return "Everything: " + ", ".join(f"[{name}]({run}/{name})" for name in there) + "."
 
 
 def _cells(line: Line) -> list[str]:
     boxes, masks = (line.box_ap, line.published_box_ap), (line.mask_ap, line.published_mask_ap)
     return [
-        *(line.body, line.row.detector, line.row.dtype),
+        *(line.label, line.row.detector, line.row.dtype),
         _pair(number(line.memory.measured, 2, line.missing), number(line.memory.published)),
         _pair(ratio(line.memory.measured_ratio), ratio(line.memory.published_ratio)),
         _pair(milliseconds(line.time.measured, line.missing), number(line.time.published, 0)),

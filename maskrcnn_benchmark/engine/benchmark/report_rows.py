@@ -6,7 +6,7 @@ Hardware differs between the two, so that only the ratios compare. table.py and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,6 +38,7 @@ class Line:
     """One measured row with what was published of it.
 
     Attributes:
+        label: the backbone, and what tells it from others of this backbone where there are several.
         memory: of training, in GB of 10^9 bytes.
         time: of one image, in milliseconds.
         box_ap, mask_ap: measured, in percent.
@@ -45,6 +46,7 @@ class Line:
     """
 
     row: Row
+    label: str
     published: PublishedRow | None
     memory: Beside
     time: Beside
@@ -54,7 +56,6 @@ class Line:
 
     @property
     def body(self) -> str:
-        """The backbone without the pyramid that all of them have."""
         return body_of(self.row)
 
     @property
@@ -86,22 +87,17 @@ def report_groups(results: Results) -> list[Group]:
     return [Group(*key, tuple(lines)) for key, lines in groups.items()]
 
 
-def make_line(row: Row, rows: Iterable[Row]) -> Line:
+def make_line(row: Row, rows: Sequence[Row]) -> Line:
     """A row beside its published one; `rows` are those among which its R-50 is looked for."""
     base = _baseline_row(row, rows)
     published = find_published(row.config)
     published_base = None if published is None else baseline_of(published)
     return Line(
         row=row,
+        label=label_of(row, rows),
         published=published,
-        memory=_beside(
-            (memory_gb(row), None if base is None else memory_gb(base)),
-            (_published_memory(published), _published_memory(published_base)),
-        ),
-        time=_beside(
-            (time_ms(row), None if base is None else time_ms(base)),
-            (_published_time(published), _published_time(published_base)),
-        ),
+        memory=_beside(memory_gb, lambda known: known.memory_gb, (row, base), (published, published_base)),
+        time=_beside(time_ms, lambda known: known.milliseconds, (row, base), (published, published_base)),
         box_ap=_area_ap(row.ap.box if row.ap else None),
         mask_ap=_area_ap(row.ap.mask if row.ap else None),
         missing=missing_word(row),
@@ -111,6 +107,16 @@ def make_line(row: Row, rows: Iterable[Row]) -> Line:
 def body_of(row: Row) -> str:
     """ "V-39" of V-39-FPN, "V-39-GN" of V-39-FPN-GN."""
     return row.backbone.replace("-FPN", "", 1)
+
+
+def label_of(row: Row, rows: Sequence[Row]) -> str:
+    """ "R-50", or where several of `rows` are such, "R-50 (1x, caffe)" or with the row's name."""
+    kind = (row.implementation, row.detector, row.dtype, body_of(row))
+    same = [one for one in rows if (one.implementation, one.detector, one.dtype, body_of(one)) == kind]
+    if len(same) < 2:
+        return body_of(row)
+    published = find_published(row.config)
+    return f"{body_of(row)} ({row.name if published is None else published.kind})"
 
 
 def memory_gb(row: Row) -> float | None:
@@ -134,19 +140,25 @@ def missing_word(row: Row) -> str:
     return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
 
 
-def _baseline_row(row: Row, rows: Iterable[Row]) -> Row | None:
-    """R-50 of the same implementation, detector and computing type; of the same schedule where there is one.
+def _baseline_row(row: Row, rows: Sequence[Row]) -> Row | None:
+    """R-50 of the same implementation, detector and computing type.
 
-    (The 1x configs freeze two stages, which saves memory.)
+    Of several it is the one that the published row is relative to, else that of the same schedule. (They
+    differ in more than the schedule: the 1x configs freeze two stages, which saves memory.)
     """
+    kind = (row.implementation, row.detector, row.dtype)
     candidates = [
         other
         for other in rows
-        if body_of(other) == BASELINE_BODY
-        and (other.implementation, other.detector, other.dtype)
-        == (row.implementation, row.detector, row.dtype)
+        if body_of(other) == BASELINE_BODY and (other.implementation, other.detector, other.dtype) == kind
     ]
-    return min(candidates, key=lambda other: _schedule(other) != _schedule(row), default=None)
+    published = find_published(row.config)
+    base = None if published is None else baseline_of(published)
+
+    def distance(other: Row) -> tuple[bool, bool]:
+        return find_published(other.config) is not base, _schedule(other) != _schedule(row)
+
+    return min(candidates, key=distance, default=None)
 
 
 def _schedule(row: Row) -> str:
@@ -154,19 +166,16 @@ def _schedule(row: Row) -> str:
     return found.group(1) if found else ""
 
 
-def _published_memory(row: PublishedRow | None) -> float | None:
-    return None if row is None else row.memory_gb
-
-
-def _published_time(row: PublishedRow | None) -> float | None:
-    return None if row is None else row.milliseconds
-
-
 def _beside(
-    measured: tuple[float | None, float | None], published: tuple[float | None, float | None]
+    measured_of: Callable[[Row], float | None],
+    published_of: Callable[[PublishedRow], float | None],
+    rows: tuple[Row, Row | None],
+    published: tuple[PublishedRow | None, PublishedRow | None],
 ) -> Beside:
-    """Of (value, its R-50's value) on either side."""
-    return Beside(measured[0], published[0], _quotient(*measured), _quotient(*published))
+    """A quantity of a row and of its published one, each with its R-50 as the second."""
+    values = [None if one is None else measured_of(one) for one in rows]
+    others = [None if one is None else published_of(one) for one in published]
+    return Beside(values[0], others[0], _quotient(*values), _quotient(*others))
 
 
 def _quotient(value: float | None, base: float | None) -> float | None:

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     ratio,
 )
 from maskrcnn_benchmark.engine.benchmark.report_rows import (
-    body_of,
+    label_of,
     memory_gb,
     missing_word,
     report_groups,
@@ -82,7 +82,7 @@ def size_table(results: Results) -> Table:
         by_batch = {entry.batch_size: entry.images_per_second for entry in row.throughput}
         rows.append(
             (
-                *_names(row),
+                *_names(row, results),
                 number(None if row.parameters is None else row.parameters / 1e6),
                 number(None if macs is None else macs.total / 1e9, 0),
                 NOT_THERE if load is None else f"{load.proposals:.0f} / {load.detections:.0f}",
@@ -103,7 +103,10 @@ def size_table(results: Results) -> Table:
 def stage_table(results: Results) -> Table | None:
     """Median milliseconds by stage; None where no row has them."""
     rows = [
-        (*_names(row), *(milliseconds(value) for value in stage_values(row.inference.split).values()))
+        (
+            *_names(row, results),
+            *(milliseconds(value) for value in stage_values(row.inference.split).values()),
+        )
         for row in results.rows
         if row.inference and row.inference.split
     ]
@@ -122,7 +125,7 @@ def saved_table(results: Results) -> Table | None:
     for row in results.rows:
         breakdown = row.training_memory.breakdown if row.training_memory else None
         for entry in (breakdown or ())[:12]:
-            rows.append((*_names(row), entry.module, number(entry.mib), str(entry.tensors)))
+            rows.append((*_names(row, results), entry.module, number(entry.mib), str(entry.tensors)))
     header = ("Backbone", "Detector", "Type", "Module", "MiB", "Tensors")
     return Table("Saved for backward, the twelve largest", header, tuple(rows), 4) if rows else None
 
@@ -137,7 +140,7 @@ def peers_table(results: Results) -> Table | None:
         missing = missing_word(peer)
         rows.append(
             (
-                *(body_of(peer), peer.detector, peer.dtype, peer.implementation),
+                *(label_of(peer, results.peers), peer.detector, peer.dtype, peer.implementation),
                 *(number(memory, 2, missing), number(our_memory, 2), ratio(_quotient(our_memory, memory))),
                 *(milliseconds(time, missing), milliseconds(our_time), ratio(_quotient(our_time, time))),
             )
@@ -153,7 +156,7 @@ def published_table() -> Table:
     """Every published row, none of them measured here."""
     rows = tuple(
         (
-            *(row.body, row.detector, f"{row.schedule}{', ' if row.note else ''}{row.note}"),
+            *(row.body, row.detector, row.kind),
             *(row.source.title, number(row.memory_gb), _published_time(row)),
             *(area_text(row.box_ap), area_text(row.mask_ap)),
         )
@@ -166,12 +169,12 @@ def published_table() -> Table:
     return Table("All published rows", header, rows, 4, "None of these numbers was measured here.")
 
 
-def _names(row: Row) -> tuple[str, str, str]:
-    return body_of(row), row.detector, row.dtype
+def _names(row: Row, results: Results) -> tuple[str, str, str]:
+    return label_of(row, results.rows), row.detector, row.dtype
 
 
 def _same_kind(row: Row, other: Row) -> bool:
-    return (body_of(row), row.detector, row.dtype) == (body_of(other), other.detector, other.dtype)
+    return (row.name, row.dtype) == (other.name, other.dtype)
 
 
 def _throughput(batch: int, by_batch: dict[int, float | None]) -> str:

@@ -71,7 +71,7 @@ def main_table(results: Results) -> str:
 
 def _cells(line: Line) -> list[str]:
     return [
-        *(line.body, line.row.detector),
+        *(line.label, line.row.detector),
         *(number(line.memory.measured, 2, line.missing), number(line.memory.published)),
         *(ratio(line.memory.measured_ratio), ratio(line.memory.published_ratio)),
         *(milliseconds(line.time.measured, line.missing), number(line.time.published, 0)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from maskrcnn_benchmark.engine.benchmark.published import (
     published_rows,
 )
 
+ROOT = Path(__file__).parents[3]
 # The two VoVNet tables as their READMEs print them, apart from the data file.
 VOVNET_TABLES = """
 R-50|Faster|3.6|78|37.5/21.3/40.3/49.5|-
@@ -97,6 +100,20 @@ def test_a_config_finds_its_row_by_its_whole_path() -> None:
     assert find_published("my_e2e_faster_rcnn_R_50_FPN_2x.yaml") is None
     assert find_published("e2e_faster_rcnn_R_50_FPN_2x.yaml") is None
     assert find_published("") is None
+
+
+def test_the_configs_are_there_and_build_the_body() -> None:
+    with_config = [row for row in published_rows() if row.config]
+    assert len(with_config) == 27, "all but the row of the L1 loss, which is that of the plain config"
+    for row in with_config:
+        text = (ROOT / row.config).read_text(encoding="utf-8")
+        assert f'CONV_BODY: "{row.body}-FPN"' in text, row.config
+        assert ("MASK_ON: True" in text) == (row.detector == MASK), row.config
+        assert Path(row.config).stem.endswith(row.schedule), row.config
+        loss = re.search(r'^  BOX_REG_LOSS: "(\w+)"', text, re.MULTILINE)
+        published_loss = re.search(r", ([\w ]+) loss", row.note)
+        if published_loss:
+            assert loss and loss.group(1) == published_loss.group(1).lower().replace(" ", "_"), row.config
 
 
 def test_rows_compare_with_r50_of_the_same_machine() -> None:

@@ -59,6 +59,20 @@ def test_the_ratio_is_to_r50_of_the_same_kind() -> None:
     assert without.time.published_ratio == pytest.approx(1.0), "the published one has its own"
 
 
+def test_of_several_r50_the_published_one_is_the_base() -> None:
+    caffe = replace(case.row("R-50", scale=3.0), config="configs/mmdet/faster_rcnn_R_50_caffe_FPN_1x.yaml")
+    pytorch = replace(case.row("R-50"), config="configs/mmdet/faster_rcnn_R_50_FPN_1x.yaml")
+    resnext = case.row("X-101-32x4d")
+    resnext = replace(resnext, config="configs/mmdet/faster_rcnn_X_101_32x4d_FPN_1x.yaml")
+    line = make_line(resnext, (caffe, pytorch, resnext))
+    assert line.time.measured_ratio == pytest.approx(410 / 200)
+    assert line.time.published_ratio == pytest.approx(21.4 / 13.8)
+    mine = replace(case.row("R-50"), config="mine.yaml", name="mine")
+    table = main_table(case.results((caffe, pytorch, mine, resnext)))
+    for label in ("R-50 (1x, caffe)", "R-50 (1x, pytorch)", "R-50 (mine)", "X-101-32x4d"):
+        assert cells_of(table, label, FASTER), "rows of one body are told apart"
+
+
 def test_another_config_has_no_published_row() -> None:
     own = replace(case.row("V-39"), config="configs/mine.yaml", backbone="V-39-FPN-GN")
     line = make_line(own, (case.row("R-50"), own))
