@@ -94,11 +94,11 @@ def test_timm_pixels(name: str) -> None:
     assert converted.pixels.std == pytest.approx([255 * value for value in published.std])
 
 
-def test_timm_first_vovnet_says_what_differs() -> None:
-    """timm's V-39 adds no identity, which neither names nor shapes tell."""
+def test_timm_first_vovnet_requires_what_differs() -> None:
+    """timm's V-39 adds no identity, which neither names nor shapes tell the loader."""
     converted = convert(make_without_values(timm.create_model, "vovnet39a").state_dict())
     assert converted is not None
-    assert any("do not add" in note for note in converted.notes)
+    assert ("MODEL.VOVNET.IDENTITY", False) in converted.requires
 
 
 @pytest.mark.parametrize("name", ["eca_vovnet39b", "ese_vovnet39b_evos"])

@@ -110,8 +110,9 @@ def test_timm_vovnets(name: str, body: str) -> None:
 
 
 def test_timm_first_vovnet() -> None:
-    """timm's does not add a module's input to its output, V-39 does; asked to, it is the same network."""
+    """timm's does not add a module's input to its output, V-39 does; asked to, either is the other."""
     prove(lambda: timm.create_model("vovnet39a", residual=True), TIMM_STAGES, "V-39")
+    prove(lambda: timm.create_model("vovnet39a"), TIMM_STAGES, "V-39", ("MODEL.VOVNET.IDENTITY", False))
 
 
 def test_pytorchcv_vovnet() -> None:

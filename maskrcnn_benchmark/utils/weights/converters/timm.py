@@ -30,10 +30,8 @@ BLOCK = re.compile(r"stages\.(\d+)\.blocks\.(\d+)\.(?:conv_mid\.(\d+)|(conv_\w+)
 PARTS = {"conv": "conv", "conv_dw": "dw_conv3x3", "conv_pw": "pw_conv1x1", "bn": "norm"}
 # timm's one published file of ese_vovnet57b (ra4_e3600_r256_in1k) takes pixels of -1..1
 SYMMETRIC_PIXELS = PixelStatistics(order="rgb", mean=(127.5,) * 3, std=(127.5,) * 3)
-NO_IDENTITY = (
-    "timm's vovnet39a and vovnet57a do not add a module's input to its output, the published VoVNet and this "
-    "project do: the weights are a start for training, not the same network"
-)
+# timm's vovnet39a and vovnet57a do not add a module's input to its output; the published VoVNet does
+NO_IDENTITY = ("MODEL.VOVNET.IDENTITY", False)
 SYMMETRIC = "pixels taken as (pixel - 127.5) / 127.5, as timm's ese_vovnet57b.ra4_e3600_r256_in1k has them"
 
 
@@ -44,11 +42,6 @@ def convert_timm(state: Mapping[str, Tensor]) -> Converted | None:
     separable = {name.removesuffix(".conv_dw.weight") for name in state if name.endswith(".conv_dw.weight")}
     renamed, dropped = rename(state, lambda name: _new_name(name, separable))
     body = recognize_body(renamed)
-    notes = []
-    if body in ("V-39", "V-57"):
-        notes.append(NO_IDENTITY)
-    if body == "V2-57":
-        notes.append(SYMMETRIC)
     return Converted(
         state=renamed,
         source=f"timm VoVNet classifier ({body or 'of a structure unknown here'})",
@@ -57,7 +50,8 @@ def convert_timm(state: Mapping[str, Tensor]) -> Converted | None:
         batch_norm_eps=BATCH_NORM_EPS,
         pixels=SYMMETRIC_PIXELS if body == "V2-57" else IMAGENET_PIXELS,
         dropped=dropped,
-        notes=tuple(notes),
+        requires=(NO_IDENTITY,) if body in ("V-39", "V-57") else (),
+        notes=(SYMMETRIC,) if body == "V2-57" else (),
     )
 
 
