@@ -85,7 +85,7 @@ def test_vovnet_v2_rows(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("folder", ["mmdet", "vovnet", "vovnetv2"])
 def test_weights_are_catalogued_and_of_that_body(folder: str) -> None:
-    """But X-101-32x4d, of which nobody's are; and the published configs that name a local file."""
+    """But for X-101-32x4d, which is at mmdetection's address, and published configs that name a file."""
     manifest = weights_manifest()
     for path in sorted((CONFIGS / folder).glob("*.yaml")):
         cfg = load_config(str(path))
@@ -94,5 +94,5 @@ def test_weights_are_catalogued_and_of_that_body(folder: str) -> None:
             assert manifest[weight.removeprefix("catalog://")].body == body, path
         else:
             is_known = any(weight in entry.urls for entry in manifest.values())
-            assert is_known or weight.startswith("checkpoints/") or weight == "", path
-            assert weight or body == "X-101-32x4d" or path.stem.startswith("scratch"), path
+            assert is_known or body == "X-101-32x4d" or weight.startswith("checkpoints/") or not weight, path
+            assert weight or path.stem.startswith("scratch"), path
