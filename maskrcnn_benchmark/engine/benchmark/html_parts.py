@@ -24,6 +24,7 @@ _COLUMN_GROUPS = (
     ("Box AP", _FOUR[:2]),
     ("Mask AP", _FOUR[:2]),
 )
+LONG_CELL = 15  # letters
 _NUM_COLUMNS = 1 + sum(len(columns) for _, columns in _COLUMN_GROUPS)
 
 
@@ -103,8 +104,7 @@ def _main_row(line: Line) -> str:
         for group in groups
         for i, cell in enumerate(group)
     )
-    first = f'<th scope="row" class="first">{text(line.label)}</th>'
-    return f'<tr data-row="{text(line.row.name)}">{first}{cells}</tr>'
+    return f'<tr data-row="{text(line.row.name)}">{_row_title(line.label)}{cells}</tr>'
 
 
 def _areas(value: AreaAP | None) -> str:
@@ -135,8 +135,16 @@ def _header_cell(name: str, index: int, text_columns: int) -> str:
 
 
 def _plain_cells(row: Sequence[str], text_columns: int) -> str:
-    first = f'<th scope="row" class="first">{text(row[0])}</th>'
-    return first + "".join(
-        f'<td class="{"words" if i < text_columns else ""}">{text(cell)}</td>'
+    return _row_title(row[0]) + "".join(
+        f'<td class="{_word_classes(cell) if i < text_columns else ""}">{text(cell)}</td>'
         for i, cell in enumerate(row[1:], start=1)
     )
+
+
+def _row_title(name: str) -> str:
+    return f'<th scope="row" class="first {_word_classes(name)}">{text(name)}</th>'
+
+
+def _word_classes(cell: str) -> str:
+    """Words stand in one line unless they are many."""
+    return "words long" if len(cell) > LONG_CELL else "words"

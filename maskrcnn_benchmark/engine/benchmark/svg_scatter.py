@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskrcnn_benchmark.engine.benchmark.html_parts import text
+from maskrcnn_benchmark.engine.benchmark.svg_axis import Axis, make_axis, tick_words
 
 WIDTH, HEIGHT = 440, 320
 LEFT, RIGHT, TOP, BOTTOM = 46, 34, 12, 62
@@ -29,37 +29,6 @@ class Point:
     x: float
     y: float
     description: str
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A range of values with round ticks, laid out between two pixels."""
-
-    low: float
-    high: float
-    step: float
-    start: float
-    end: float
-
-    def place(self, value: float) -> float:
-        """The pixel of a value."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        """The round values, in order."""
-        first = round(self.low / self.step)
-        return [i * self.step for i in range(first, round(self.high / self.step) + 1)]
-
-
-def make_axis(values: Sequence[float], start: float, end: float, most_ticks: int = 7) -> Axis:
-    """An axis that holds all values with some room, its ends on round numbers."""
-    low, high = min(values), max(values)
-    margin = 0.08 * (high - low) or 0.05 * (abs(high) or 1.0)
-    low, high = low - margin, high + margin
-    rough = (high - low) / (most_ticks - 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, step, start, end)
 
 
 def scatter(
@@ -101,11 +70,11 @@ def _grid(x_axis: Axis, y_axis: Axis, second_scale: tuple[float, str] | None) ->
     for value in y_axis.ticks():
         y = y_axis.place(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_tick(LEFT - 8, y + 4, "end", _short(value, y_axis.step)))
+        parts.append(_tick(LEFT - 8, y + 4, "end", tick_words(value, y_axis.step)))
     for value in x_axis.ticks():
         x = x_axis.place(value)
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(_tick(x, bottom + 17, "middle", _short(value, x_axis.step)))
+        parts.append(_tick(x, bottom + 17, "middle", tick_words(value, x_axis.step)))
         if second_scale is not None:
             worth = value * second_scale[0]
             digits = 0 if second_scale[0] >= 50 else 1
@@ -118,14 +87,6 @@ def _tick(x: float, y: float, anchor: str, words: str) -> str:
     return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>'
 
 
-def _short(value: float, step: float) -> str:
-    """A tick with as many digits as its neighbours need to differ."""
-    digits = max(0, -math.floor(math.log10(step) + 1e-9))
-    if abs(step * 10**digits - round(step * 10**digits)) > 1e-6:
-        digits += 1  # a step of 0.25
-    return f"{value:.{digits}f}"
-
-
 def _marker(point: Point, x_axis: Axis, y_axis: Axis) -> str:
     return (
         f'<circle class="{point.kind} {point.family}" cx="{x_axis.place(point.x):.1f}" '
@@ -134,26 +95,35 @@ def _marker(point: Point, x_axis: Axis, y_axis: Axis) -> str:
     )
 
 
-def _ties(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
-    """A thin line from each published point to the measured one of the same name."""
+def _tied(points: Sequence[Point]) -> list[tuple[Point, Point]]:
+    """Each published point with the measured one of the same name, where there is one."""
     measured = {point.name: point for point in points if point.kind != "hollow"}
-    lines = []
-    for point in points:
-        other = measured.get(point.name)
-        if point.kind == "hollow" and other is not None:
-            lines.append(
-                f'<line class="tie {point.family}" x1="{x_axis.place(point.x):.1f}" '
-                f'y1="{y_axis.place(point.y):.1f}" x2="{x_axis.place(other.x):.1f}" '
-                f'y2="{y_axis.place(other.y):.1f}"/>'
-            )
-    return lines
+    return [
+        (point, measured[point.name]) for point in points if point.kind == "hollow" and point.name in measured
+    ]
+
+
+def _ties(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
+    """A thin line between those two."""
+    return [
+        f'<line class="tie {one.family}" x1="{x_axis.place(one.x):.1f}" y1="{y_axis.place(one.y):.1f}" '
+        f'x2="{x_axis.place(other.x):.1f}" y2="{y_axis.place(other.y):.1f}"/>'
+        for one, other in _tied(points)
+    ]
 
 
 def _labels(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
-    """Each name once, beside its measured point where there is one, on a side that is still free."""
+    """Each name once, beside its measured point where there is one, on a side that is still free.
+
+    A name without room is left out: the marker says it when pointed at, and the table has it.
+    """
     named = {point.name: point for point in points if point.kind == "hollow"}
     named |= {point.name: point for point in points if point.kind != "hollow"}
     taken = [_around(x_axis.place(p.x), y_axis.place(p.y), RADII[p.kind]) for p in points]
+    for one, other in _tied(points):
+        left, right = sorted((x_axis.place(one.x), x_axis.place(other.x)))
+        top, bottom = sorted((y_axis.place(one.y), y_axis.place(other.y)))
+        taken.append((left, top - 1, right, bottom + 1))
     parts = []
     for point in named.values():
         x, y, width = x_axis.place(point.x), y_axis.place(point.y), LETTER * len(point.name)
@@ -165,9 +135,10 @@ def _labels(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
             (x + 9, y - 8),
             (x + 9, y + 18),
         )
-        place = next((c for c in candidates if _is_free(c, width, taken)), candidates[2])
-        taken.append(_label_box(place, width))
-        parts.append(f'<text x="{place[0]:.1f}" y="{place[1]:.1f}">{text(point.name)}</text>')
+        place = next((c for c in candidates if _is_free(c, width, taken)), None)
+        if place is not None:
+            taken.append(_label_box(place, width))
+            parts.append(f'<text x="{place[0]:.1f}" y="{place[1]:.1f}">{text(point.name)}</text>')
     return parts
 
 

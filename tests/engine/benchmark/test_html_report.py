@@ -14,7 +14,7 @@ from maskrcnn_benchmark.engine.benchmark.html_plots import family_of, plots
 from maskrcnn_benchmark.engine.benchmark.html_report import html_text
 from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK
 from maskrcnn_benchmark.engine.benchmark.report_rows import report_groups
-from maskrcnn_benchmark.engine.benchmark.svg_scatter import make_axis
+from maskrcnn_benchmark.engine.benchmark.svg_axis import make_axis, tick_words
 
 VOID = {"meta", "link", "br"}
 
@@ -111,3 +111,17 @@ def test_axes_are_round_and_hold_everything(values: list[float]) -> None:
     ticks = axis.ticks()
     assert 2 <= len(ticks) <= 10
     assert axis.place(ticks[0]) == pytest.approx(40) and axis.place(ticks[-1]) == pytest.approx(400)
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "words"),
+    [
+        (1.0, 0.1, "1.0"),
+        (1.25, 0.25, "1.25"),
+        (0.975, 0.025, "0.975"),
+        (1200.0, 200.0, "1200"),
+        (2.5, 2.5, "2.5"),
+    ],
+)
+def test_ticks_differ_from_their_neighbours(value: float, step: float, words: str) -> None:
+    assert tick_words(value, step) == words
