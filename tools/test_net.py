@@ -30,9 +30,8 @@ from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
-from maskrcnn_benchmark.utils.weights.catalogue import resolve_weights
+from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.publish import config_inside
-from maskrcnn_benchmark.utils.weights.read import read_weights
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -59,7 +58,7 @@ def settle_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
         cfg = load_config(args.config_file, args.opts)
         weights = args.ckpt or cfg.MODEL.WEIGHT
     elif weights := args.ckpt or keys.get("MODEL.WEIGHT", ""):
-        raw = read_weights(resolve_weights(weights))
+        raw = read_named(weights)
         cfg = load_config_text(config_inside(raw), str(raw.path), args.opts)
     if weights:
         return cfg, weights

@@ -28,9 +28,10 @@ from maskrcnn_benchmark.utils.weights.checks import check_finite
 from maskrcnn_benchmark.utils.weights.classes import with_background
 from maskrcnn_benchmark.utils.weights.difference import difference
 from maskrcnn_benchmark.utils.weights.inspection import inspect
+from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.publish import SUFFIX, publish_from, save_publishable
-from maskrcnn_benchmark.utils.weights.read import RawFile, read_weights
+from maskrcnn_benchmark.utils.weights.read import read_weights
 from maskrcnn_benchmark.utils.weights.rewrite import rewrite
 
 
@@ -58,10 +59,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read(name: str) -> RawFile:
-    return read_weights(resolve_weights(name))
-
-
 def show_catalogue() -> None:
     for entry in entries():
         ap = [
@@ -78,7 +75,7 @@ def fetch(name: str) -> None:
 
 
 def convert(src: str, dst: str, body: str) -> None:
-    found = rewrite(read(src), body)
+    found = rewrite(read_named(src), body)
     save_publishable(dst, found.state, class_names=found.class_names, requires=found.requires)
     print(f"{dst}: {found.source}, {len(found.state)} tensors")
     print(f"left out: {', '.join(found.dropped) or 'nothing'}")
@@ -87,7 +84,7 @@ def convert(src: str, dst: str, body: str) -> None:
 
 
 def strip(src: str, dst: str, config_file: str, classes: str) -> None:
-    raw = read(src)
+    raw = read_named(src)
     provenance = provenance_of(raw)
     if config_file:
         provenance = replace(provenance, config=load_config(config_file).dump())
@@ -101,7 +98,7 @@ def strip(src: str, dst: str, config_file: str, classes: str) -> None:
 
 
 def diff(first: str, second: str) -> int:
-    states = [strip_prefix_if_present(read(name).state) for name in (first, second)]
+    states = [strip_prefix_if_present(read_named(name).state) for name in (first, second)]
     found = difference(*states)
     print(found)
     return int(not found.is_none)
@@ -119,7 +116,7 @@ def main() -> int:
             case "fetch":
                 fetch(args.name)
             case "inspect":
-                print(inspect(read(args.file)))
+                print(inspect(read_named(args.file)))
             case "convert":
                 convert(args.src, args.dst, args.body)
             case "strip":

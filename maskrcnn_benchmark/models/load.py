@@ -18,11 +18,10 @@ from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detectio
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
-from maskrcnn_benchmark.utils.weights.catalogue import resolve_weights
 from maskrcnn_benchmark.utils.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.publish import config_inside
-from maskrcnn_benchmark.utils.weights.read import read_weights
 
 Image = str | os.PathLike[str] | np.ndarray | Tensor
 
@@ -104,7 +103,7 @@ def load_detector(
     Raises:
         ValueError: the file cannot be used, or holds no config; the message says what to do.
     """
-    raw = read_weights(resolve_weights(os.fspath(file)))
+    raw = read_named(file)
     config = load_config_text(config_inside(raw), str(raw.path), [*options, "MODEL.DEVICE", device])
     detector = _build_detector(config, provenance_of(raw).class_names)
     load_weights(detector.model, raw, LoadOptions())

@@ -14,8 +14,8 @@ from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.utils.plain_file import save_plain
-from maskrcnn_benchmark.utils.weights.catalogue import resolve_weights
 from maskrcnn_benchmark.utils.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.provenance import FORMAT, VERSION, flat_settings
 from maskrcnn_benchmark.utils.weights.publish import SUFFIX, save_publishable
 from maskrcnn_benchmark.utils.weights.read import read_weights
@@ -142,7 +142,7 @@ class Checkpointer:
             names = self.class_names if class_names is None else tuple(class_names)
             settings = flat_settings(yaml.safe_load(self.config)) if self.config else None
             options = LoadOptions(partial, new_classes, names, settings)
-            report = load_weights(self.model, read_weights(resolve_weights(os.fspath(f))), options)
+            report = load_weights(self.model, read_named(f), options)
         self.logger.info("%s", report)
         for warning in report.warnings:
             self.logger.warning("%s", warning)

@@ -125,6 +125,19 @@ def test_authors_body_file(tmp_path: Path) -> None:
         Checkpointer(empty_detector(V57)).load(tmp_path / "vovnet39_statedict_norm.pth")
 
 
+def test_an_absent_published_file_comes_with_what_serves_for_it(tmp_path: Path) -> None:
+    """The published configs name the authors' files, whose links are dead."""
+    words = (
+        r"does not exist .*link .* is dead; .* MODEL\.WEIGHT catalog://ImageNetPretrained/pytorchcv/vovnet39 "
+    )
+    with pytest.raises(ValueError, match=words):
+        Checkpointer(empty_detector(V39)).load(tmp_path / "vovnet39_statedict_norm.pth")
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHT catalog://.*/resnet50-IMAGENET1K_V1 fetches it"):
+        Checkpointer(empty_detector(V39)).load(tmp_path / "resnet50-0676ba61.pth")
+    with pytest.raises(ValueError, match=r"does not exist \(searched from [^)]*\)$"):
+        Checkpointer(empty_detector(V39)).load(tmp_path / "mine.pth")
+
+
 def test_shared_head_of_c4(tmp_path: Path) -> None:
     """The two heads have one extractor: under two names in published files, once in safetensors."""
     config = "e2e_mask_rcnn_R_50_C4_1x.yaml"
