@@ -11,8 +11,7 @@ does with the masks as it comes: torchvision pastes them into full images, we en
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 import torchvision
@@ -20,6 +19,8 @@ from common import interleaved, medians, report, table
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.benchmark.peers import without_pasting
+from maskrcnn_benchmark.engine.benchmark.random_weights import quiet_residuals, spread_answers
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.utils.device import compute_dtype
@@ -34,7 +35,6 @@ OPTIONS = [
     *("INPUT.PIXEL_STD", "[57.375, 57.12, 58.395]"),
 ]
 BATCH_NORM_EPS = 1e-5
-LOGIT_SPREAD, BACKGROUND_LOGIT = 1.5, 6.0
 
 
 def build_torchvision() -> nn.Module:
@@ -43,26 +43,18 @@ def build_torchvision() -> nn.Module:
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, min_size=HEIGHT, max_size=1333, num_classes=NUM_CLASSES
     ).eval()
-    with torch.no_grad():
-        for name, module in model.named_modules():
-            if name.endswith("bn3"):
-                module.weight.fill_(0.2)  # keeps the residual sums from growing
-        model.rpn.head.cls_logits.weight.mul_(10)
+    quiet_residuals(model)
     return model
 
 
 def set_load(model: nn.Module, image: Tensor) -> None:
-    """Spreads the peer's class logits so that some hundred regions stand out from the background."""
-    vectors: list[Tensor] = []
-    predictor = model.roi_heads.box_predictor
-    hook = predictor.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
-    with without_pasting(model):
-        model([image])
-    hook.remove()
-    logits = vectors[0] @ predictor.cls_score.weight.t()
-    predictor.cls_score.weight.mul_(LOGIT_SPREAD / logits.std(dim=0).mean())
-    predictor.cls_score.bias.copy_(-(vectors[0] @ predictor.cls_score.weight.t()).mean(dim=0))
-    predictor.cls_score.bias[0] += BACKGROUND_LOGIT
+    """Gives the peer the load of a trained model."""
+
+    def run() -> None:
+        with without_pasting(model):
+            model([image])
+
+    spread_answers(model.rpn.head, model.roi_heads.box_predictor, run)
 
 
 def our_name(name: str) -> str | None:
@@ -104,17 +96,6 @@ def build_ours(peer: nn.Module) -> GeneralizedRCNN:
     left = [name for name in state if name not in taken and "cell_anchors" not in name]
     assert not left, f"entries without a counterpart: {left}"
     return model
-
-
-@contextmanager
-def without_pasting(model: nn.Module) -> Iterator[None]:
-    """torchvision's model without its last step, which pastes the masks into the image."""
-    original = model.transform.postprocess
-    model.transform.postprocess = lambda result, *_: result
-    try:
-        yield
-    finally:
-        model.transform.postprocess = original
 
 
 def make_candidates(

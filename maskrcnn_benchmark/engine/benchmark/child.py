@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import torch
 
 from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, Job, Journal
+from maskrcnn_benchmark.engine.benchmark.lifeline import die_with_parent
 from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OUT_OF_MEMORY
 from maskrcnn_benchmark.engine.benchmark.measuring import measure_inference, measure_training
 from maskrcnn_benchmark.engine.benchmark.memory import resident_mib
@@ -26,7 +25,6 @@ from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 
-SECONDS_BETWEEN_LOOKS = 1.0
 # Of Linux: the process that the kernel kills first where memory runs out.
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 KILLED_FIRST = "1000"
@@ -71,17 +69,6 @@ def in_short(error: BaseException) -> str:
     """The first line of an error, with its kind where that is not simply a wrong value."""
     text = (str(error).splitlines() or [""])[0]
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-def die_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, which may have been killed without a chance to say so."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":

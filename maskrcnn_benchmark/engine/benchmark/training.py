@@ -69,8 +69,9 @@ class TrainingRun:
         self.optimizer.zero_grad(set_to_none=True)
         wait_for(self.subject.device)
         seconds = time.perf_counter() - start
-        if not math.isfinite(float(total)):
-            raise RuntimeError(f"the loss of step {self._steps_done} is {float(total)}")
+        loss = float(total.detach())
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the loss of step {self._steps_done} is {loss}")
         return seconds
 
     def breakdown(self) -> list[SavedForBackward]:

@@ -1,0 +1,152 @@
+"""Runs in processes of their own: kept rows, rows that do not fit, an interrupted run that goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from engine.benchmark.tiny_case import fake_child, tiny_job, tiny_plan, tiny_settings
+
+from maskrcnn_benchmark.engine.benchmark.child import is_out_of_memory
+from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
+from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow
+from maskrcnn_benchmark.engine.benchmark.processes import Interrupted, Processes
+from maskrcnn_benchmark.engine.benchmark.results import RESULTS_FILE, Results, load_results, save_results
+from maskrcnn_benchmark.engine.benchmark.run import Run, check_folder, resume, start_results
+from maskrcnn_benchmark.utils.stop_signals import StopSignals
+
+# The child with room for little more than it holds once everything is imported.
+LIMITED_CHILD = """
+import resource, sys
+from maskrcnn_benchmark.engine.benchmark.child import main
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (96 << 20), held + (96 << 20)))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def make_run(
+    folder: Path, plan: Sequence[PlannedRow], signals: StopSignals, results: Results | None = None
+) -> Run:
+    """A run with children that measure nothing."""
+    if results is None:
+        results = start_results(describe_environment(torch.device("cpu")), tiny_settings())
+    processes = Processes(folder / "work", signals, fake_child(folder))
+    return Run(plan, results, folder, processes, lambda _results: None)
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    """Of the rows in the folder's file."""
+    return {row.name: row.status for row in load_results(folder / RESULTS_FILE).rows}
+
+
+def test_a_row_without_memory_says_so_and_the_rest_goes_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path, tiny_plan(tmp_path, "first", "greedy", "broken", "last"), StopSignals())
+    run.measure()
+    assert statuses(tmp_path) == {
+        "first": "ok",
+        "greedy": "out_of_memory",
+        "broken": "failed",
+        "last": "ok",
+    }
+    rows = {row.name: row for row in load_results(tmp_path / RESULTS_FILE).rows}
+    assert "SIGKILL while measuring training memory" in rows["greedy"].reason
+    assert "exit status 3" in rows["broken"].reason
+    assert rows["greedy"].parameters == 123, "what was measured before the end stands in the row"
+    assert (rows["greedy"].backbone, rows["greedy"].detector) == ("V-27-slim-FPN", "Mask R-CNN")
+
+
+def test_an_interrupted_run_keeps_its_rows_and_goes_on(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "first", "hangs", "last")
+
+    def interrupt() -> None:
+        while not list((tmp_path / "work").glob("hangs.*.training.jsonl")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    with StopSignals() as signals:
+        run = make_run(tmp_path, plan, signals)
+        thread.start()
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            run.measure()
+    thread.join()
+    assert statuses(tmp_path) == {"first": "ok"}
+    finished = (tmp_path / "work" / "first.maskrcnn_benchmark.float32.training.jsonl").stat().st_mtime_ns
+    renamed = [*plan[:1], *tiny_plan(tmp_path, "patient"), plan[2]]
+    results = resume(tmp_path, start_results(describe_environment(torch.device("cpu")), tiny_settings()))
+    make_run(tmp_path, renamed, StopSignals(), results).measure()
+    assert statuses(tmp_path) == {"first": "ok", "patient": "ok", "last": "ok"}
+    again = (tmp_path / "work" / "first.maskrcnn_benchmark.float32.training.jsonl").stat().st_mtime_ns
+    assert again == finished, "a finished row is not measured again"
+
+
+def test_failed_rows_are_measured_again(tmp_path: Path) -> None:
+    plan = tiny_plan(tmp_path, "broken", "greedy")
+    make_run(tmp_path, plan, StopSignals()).measure()
+    results = resume(tmp_path, start_results(describe_environment(torch.device("cpu")), tiny_settings()))
+    assert [row.name for row in results.rows] == ["greedy"]
+
+
+def test_a_run_of_other_settings_is_not_continued(tmp_path: Path) -> None:
+    environment = describe_environment(torch.device("cpu"))
+    save_results(tmp_path / RESULTS_FILE, start_results(environment, tiny_settings()))
+    with pytest.raises(ValueError, match=r"of another run: steps 1 -> 9"):
+        resume(tmp_path, start_results(environment, tiny_settings(steps=9)))
+
+
+def test_folders_that_cannot_serve(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "folder", is_resumed=False)
+    with pytest.raises(ValueError, match=r"holds no results.json"):
+        check_folder(tmp_path / "new", is_resumed=True)
+    (tmp_path / RESULTS_FILE).write_text("{}")
+    with pytest.raises(ValueError, match="already holds the results of a run"):
+        check_folder(tmp_path, is_resumed=False)
+    with pytest.raises(ValueError, match="cannot be written"):
+        check_folder(tmp_path / RESULTS_FILE / "below", is_resumed=False)
+
+
+def test_failed_allocations_are_known() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(2**50)
+    assert is_out_of_memory(failed.value)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space")
+def test_a_real_child_without_memory(tmp_path: Path) -> None:
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED_CHILD)
+    processes = Processes(tmp_path, StopSignals(), (sys.executable, str(script)))
+    outcome = processes.run(tiny_job(tmp_path, "training"))
+    assert outcome.status == "out_of_memory", outcome.reason
+    assert outcome.reason
+
+
+def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    """The parent is killed without a chance to end its child."""
+    pid_file = tmp_path / "pid"
+    child = (
+        "import os, pathlib, time; from maskrcnn_benchmark.engine.benchmark.lifeline import die_with_parent; "
+        f"die_with_parent(os.getppid()); pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); "
+        "time.sleep(600)"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent]) as process:
+        deadline = time.monotonic() + 60
+        while not pid_file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.1)
+        pid = int(pid_file.read_text())
+        process.kill()
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
