@@ -14,6 +14,7 @@ from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.box_regression import KINDS, BoxRegressionLoss
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 
 CODER = BoxCoder(weights=(10.0, 10.0, 5.0, 5.0))
 SMALL = (
@@ -110,6 +111,22 @@ def test_low_precision_deltas_are_computed_in_float32(kind: str) -> None:
     low = loss(deltas.bfloat16(), targets, boxes, is_positive)
     assert low.dtype == torch.float32
     assert torch.equal(low, loss(deltas.bfloat16().float(), targets, boxes, is_positive))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_descending_it_brings_the_boxes_to_their_targets(kind: str) -> None:
+    _, targets, boxes, is_positive, wanted = case()
+    deltas = torch.zeros_like(targets).requires_grad_()
+    optimizer = torch.optim.Adam([deltas], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.975)
+    for _ in range(200):
+        optimizer.zero_grad()
+        BoxRegressionLoss(kind, CODER)(deltas, targets, boxes, is_positive).backward()
+        optimizer.step()
+        scheduler.step()
+    found = CODER.decode(deltas.detach(), boxes)[is_positive]
+    assert box_iou(found[:, None], wanted[is_positive][:, None]).min() > 0.97
+    assert deltas[~is_positive].count_nonzero() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
