@@ -76,6 +76,26 @@ def test_save_and_resume(tmp_path: Path) -> None:
     assert momentum.count_nonzero() > 0
 
 
+def test_a_run_of_before_versions_resumes(tmp_path: Path) -> None:
+    """Its last checkpoint holds no format, version, config or class names."""
+    cfg, first = load_config(), Detector()
+    optimizer = make_optimizer(cfg, first)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    path = Checkpointer(first, optimizer, scheduler, tmp_path).save(
+        "model_0000003", iteration=3, random_states=[]
+    )
+    assert path is not None
+    content = read_checkpoint(path)
+    for name in ("format", "version", "config", "class_names"):
+        del content[name]
+    save_plain(path, content)
+    second = Detector()
+    optimizer2 = make_optimizer(cfg, second)
+    resumed = Checkpointer(second, optimizer2, make_lr_scheduler(cfg, optimizer2), tmp_path)
+    assert resumed.resume() == {"iteration": 3, "random_states": []}
+    assert same(second, first.state_dict())
+
+
 def test_weights_only_take_nothing_else(tmp_path: Path) -> None:
     """MODEL.WEIGHT pointing at a run's checkpoint starts a new run from its weights."""
     cfg = load_config()

@@ -146,6 +146,12 @@ def test_an_early_checkpoint_of_81_classes_need_not_be_of_coco(tmp_path: Path) -
     )
 
 
+def test_names_that_do_not_fit_their_own_file_are_ignored(tmp_path: Path) -> None:
+    path = detector_file(tmp_path, 4, ("circle", "square"))
+    report = Checkpointer(small_detector(4, seed=1), class_names=(BACKGROUND, "a", "b", "c")).load(path)
+    assert report.warnings == ["the file names 3 classes and has 4: its names are ignored"]
+
+
 def test_class_agnostic_boxes_are_kept(tmp_path: Path) -> None:
     agnostic = ("MODEL.CLS_AGNOSTIC_BBOX_REG", True)
     first, model = small_detector(5, 0, *agnostic), small_detector(3, 1, *agnostic)

@@ -33,6 +33,11 @@ def fit_classes(
     if theirs is None or ours is None:
         return state
     file_names = None if recorded == () else names_of_file(recorded, theirs)
+    if file_names is not None and len(file_names) != theirs:
+        report.warnings.append(
+            f"the file names {len(file_names)} classes and has {theirs}: its names are ignored"
+        )
+        file_names = None
     model_names = with_background(class_names) if class_names is not None else None
     if model_names is not None and len(model_names) != ours:
         raise ValueError(
