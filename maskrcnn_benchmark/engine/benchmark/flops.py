@@ -31,7 +31,8 @@ def count_macs(subject: Subject, images: Images) -> Macs:
     batch = subject.collate([sample])
     counter = FlopCounterMode(display=False, custom_mapping=roi_align_formulas())
     meter = StageMeter(lambda: float(counter.get_total_flops()))
-    with training_path(subject.model), counter, watched(subject.stage_calls(), meter), meter.run():
+    eager = torch.compiler.set_stance("force_eager")  # compiled graphs hide what they compute
+    with eager, training_path(subject.model), counter, watched(subject.stage_calls(), meter), meter.run():
         subject.detect(subject.to_device(batch))
     counted = {stage: round(flops) // FLOPS_PER_MAC for stage, flops in meter.totals.items()}
     by_stage = {stage: macs for stage in STAGES if (macs := counted[stage])}

@@ -16,6 +16,7 @@ from maskrcnn_benchmark.engine.benchmark.typed_json import to_plain
 
 INFERENCE, TRAINING = "inference", "training"
 PARTS = (INFERENCE, TRAINING)
+PREPARATION = "the preparation"  # before anything is measured
 KILLED = -9  # the return code of a process ended by SIGKILL
 
 
@@ -52,7 +53,7 @@ class Journal:
         self.is_kept = is_kept
 
     @contextmanager
-    def measuring(self, name: str) -> Iterator[None]:
+    def during(self, name: str) -> Iterator[None]:
         """Notes what is under way, for the reason of a death."""
         self._write({"begin": name})
         yield
@@ -77,7 +78,7 @@ class Outcome:
 
     status: str = OK
     reason: str = ""
-    begun: str = "starting"
+    begun: str = PREPARATION
     measures: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,9 +98,9 @@ def read_journal(path: str | os.PathLike[str], return_code: int) -> Outcome:
             outcome.status, outcome.reason = entry["status"], entry["reason"]
     if return_code == KILLED and outcome.status != OUT_OF_MEMORY:
         outcome.status = OUT_OF_MEMORY  # whatever the others of a group say of the one that is gone
-        outcome.reason = f"killed by SIGKILL while measuring {outcome.begun}, as where memory runs out"
+        outcome.reason = f"killed by SIGKILL during {outcome.begun}, as where memory runs out"
     elif return_code != 0 and outcome.status == OK:
         end = f"signal {-return_code}" if return_code < 0 else f"exit status {return_code}"
         outcome.status = FAILED
-        outcome.reason = f"the process ended with {end} while measuring {outcome.begun}; its output says more"
+        outcome.reason = f"the process ended with {end} during {outcome.begun}; its output says more"
     return outcome

@@ -6,7 +6,7 @@ import torch
 
 from maskrcnn_benchmark.engine.benchmark.accuracy import measure_ap
 from maskrcnn_benchmark.engine.benchmark.flops import count_macs
-from maskrcnn_benchmark.engine.benchmark.job import Job, Journal
+from maskrcnn_benchmark.engine.benchmark.job import PREPARATION, Job, Journal
 from maskrcnn_benchmark.engine.benchmark.measures import MASK, OURS, BatchThroughput
 from maskrcnn_benchmark.engine.benchmark.memory import read_training_memory, with_breakdown
 from maskrcnn_benchmark.engine.benchmark.prepare import Prepared, make_peer, make_prepared
@@ -20,7 +20,7 @@ SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
 
 def measure_inference(job: Job, journal: Journal, device: torch.device) -> None:
     """Parameters, times, split, load, MACs, throughput and, where it can be, AP."""
-    with journal.measuring("nothing yet, preparing"):
+    with journal.during(PREPARATION):
         ready = _prepare(job, journal, device)
         how = ready.settle_weights()
     if comm.is_main_process():
@@ -28,7 +28,7 @@ def measure_inference(job: Job, journal: Journal, device: torch.device) -> None:
     comm.synchronize()
     _measure_throughput(job, journal, ready)
     if ready.scoring is not None and ready.weights is not None:
-        with journal.measuring("AP"):
+        with journal.during("the evaluation"):
             scores = measure_ap(ready.subject.model, ready.scoring, ready.weights, device)
             journal.add("ap", scores)
 
@@ -37,16 +37,16 @@ def _measure_alone(job: Job, journal: Journal, ready: Prepared, how: str) -> Non
     """What one process measures while the others wait."""
     subject, images = ready.subject, ready.images
     journal.add("parameters", sum(parameter.numel() for parameter in subject.model.parameters()))
-    with journal.measuring("inference time"):
+    with journal.during("the timing"):
         times = measure_times(subject, images, job.settings.images)
         journal.add("inference", times)
     num_images = min(job.settings.images, SPLIT_IMAGES)
-    with journal.measuring("the split of the inference time"):
+    with journal.during("the split"):
         split = measure_split(subject, images, num_images, has_masks=job.detector == MASK)
         journal.add("inference", with_split(times, split))
-    with journal.measuring("load"):
+    with journal.during("the count of proposals and detections"):
         journal.add("load", count_load(subject, images, num_images, how))
-    with journal.measuring("MACs"):
+    with journal.during("the count of MACs"):
         journal.add("macs", count_macs(subject, images))
 
 
@@ -54,7 +54,7 @@ def _measure_throughput(job: Job, journal: Journal, ready: Prepared) -> None:
     """Larger batches; the first that does not fit ends it, for larger ones would not either."""
     rates: list[BatchThroughput] = []
     for batch_size in sorted(job.settings.batch_sizes):
-        with journal.measuring(f"throughput at batch {batch_size}"):
+        with journal.during(f"the throughput at batch {batch_size}"):
             try:
                 rates.append(measure_throughput(ready.subject, ready.images, batch_size))
             except torch.OutOfMemoryError:
@@ -67,20 +67,20 @@ def _measure_throughput(job: Job, journal: Journal, ready: Prepared) -> None:
 
 def measure_training(job: Job, journal: Journal, device: torch.device, idle_mib: float) -> None:
     """Memory, throughput and, on demand, what is kept for backward."""
-    with journal.measuring("nothing yet, preparing"):
+    with journal.during(PREPARATION):
         ready = _prepare(job, journal, device)
         ready.settle_weights()
     settings = job.settings
     run = TrainingRun(ready.subject, ready.optimizer(), ready.images, settings.images_per_process)
     run.distribute()
-    with journal.measuring("training memory"):
+    with journal.during("the training steps"):
         run.warm_up()
         seconds = run.run(settings.steps)
         memory = read_training_memory(device, idle_mib, settings.steps)
         journal.add("training_memory", memory)
         journal.add("training_throughput", training_throughput(seconds, settings.images_per_process))
     if settings.memory_breakdown:
-        with journal.measuring("the memory's breakdown"):
+        with journal.during("the memory's breakdown"):
             journal.add("training_memory", with_breakdown(memory, run.breakdown()))
 
 

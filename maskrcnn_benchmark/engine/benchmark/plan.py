@@ -116,4 +116,8 @@ def _notes(weights: str | None, settings: Settings, missing: str) -> tuple[str, 
         return ("No AP: the folder of weights has none for this row.",)
     if weights is not None and settings.dataset is None:
         return ("No AP: it needs a data set (--dataset).",)
+    if weights is not None and settings.quick:
+        return (
+            f"AP of images whose short side is {settings.short_side}: that of a quick run, not the row's.",
+        )
     return ()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maskrcnn_benchmark.engine.benchmark.job import KILLED, Job, Outcome, read_journal
+from maskrcnn_benchmark.engine.benchmark.job import KILLED, PREPARATION, Job, Outcome, read_journal
 from maskrcnn_benchmark.engine.benchmark.measures import FAILED
 from maskrcnn_benchmark.engine.benchmark.typed_json import to_plain
 from maskrcnn_benchmark.utils import comm
@@ -110,4 +110,4 @@ def child_environment(port: int) -> dict[str, str]:
 
 def is_final(outcome: Outcome) -> bool:
     """Whether another part of the row would fail for the same reason."""
-    return outcome.status == FAILED and "computed_in" not in outcome.measures
+    return outcome.status == FAILED and outcome.begun == PREPARATION

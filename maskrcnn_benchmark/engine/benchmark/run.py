@@ -111,7 +111,7 @@ def to_row(planned: PlannedRow, outcomes: Sequence[Outcome], seconds: float) -> 
         "dtype": planned.dtype,
         "computed_in": measures.get("computed_in"),
         "status": status,
-        "reason": "; ".join(outcome.reason for outcome in outcomes if outcome.reason),
+        "reason": "; ".join(dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)),
         "notes": notes,
         "seconds": seconds,
         "throughput": measures.get("throughput", []),

@@ -110,11 +110,15 @@ class OurDetector:
         return losses
 
     def stage_calls(self) -> list[StageCall]:
-        """Body, pyramid, RPN and heads. A backbone of another make counts as a body."""
+        """Body, pyramid, RPN and heads. A backbone compiled as one, or of another make, counts as a body."""
         backbone, heads = self.detector.backbone, self.detector.roi_heads
+        if compiled := stage_call(backbone, "_compiled_call_impl", "backbone"):
+            parts = compiled
+        else:
+            body = stage_call(backbone, "body", "backbone") or stage_call(backbone, "forward", "backbone")
+            parts = [*body, *stage_call(backbone, "fpn", "fpn")]
         return [
-            *(stage_call(backbone, "body", "backbone") or stage_call(backbone, "forward", "backbone")),
-            *stage_call(backbone, "fpn", "fpn"),
+            *parts,
             *stage_call(self.detector, "rpn", "rpn"),
             *stage_call(heads.box, "detect", "box_head"),
             *stage_call(heads.box, "post_processor", "post_processing"),

@@ -8,19 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from engine.benchmark.tiny_case import fake_child, tiny_job, tiny_plan, tiny_settings
+from engine.benchmark import tiny_case
+from engine.benchmark.tiny_case import make_run, tiny_job, tiny_plan, tiny_settings
 
 from maskrcnn_benchmark.engine.benchmark.child import is_out_of_memory
 from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
-from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow
 from maskrcnn_benchmark.engine.benchmark.processes import Interrupted, Processes
-from maskrcnn_benchmark.engine.benchmark.results import RESULTS_FILE, Results, load_results, save_results
-from maskrcnn_benchmark.engine.benchmark.run import Run, check_folder, resume, start_results
+from maskrcnn_benchmark.engine.benchmark.results import RESULTS_FILE, load_results, save_results
+from maskrcnn_benchmark.engine.benchmark.run import check_folder, resume, start_results
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 # The child with room for little more than it holds once everything is imported.
@@ -31,16 +30,6 @@ held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (96 << 20), held + (96 << 20)))
 sys.exit(main(sys.argv[1:]))
 """
-
-
-def make_run(
-    folder: Path, plan: Sequence[PlannedRow], signals: StopSignals, results: Results | None = None
-) -> Run:
-    """A run with children that measure nothing."""
-    if results is None:
-        results = start_results(describe_environment(torch.device("cpu")), tiny_settings())
-    processes = Processes(folder / "work", signals, fake_child(folder))
-    return Run(plan, results, folder, processes, lambda _results: None)
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -58,7 +47,7 @@ def test_a_row_without_memory_says_so_and_the_rest_goes_on(tmp_path: Path) -> No
         "last": "ok",
     }
     rows = {row.name: row for row in load_results(tmp_path / RESULTS_FILE).rows}
-    assert "SIGKILL while measuring training memory" in rows["greedy"].reason
+    assert "SIGKILL during the training steps" in rows["greedy"].reason
     assert "exit status 3" in rows["broken"].reason
     assert rows["greedy"].parameters == 123, "what was measured before the end stands in the row"
     assert (rows["greedy"].backbone, rows["greedy"].detector) == ("V-27-slim-FPN", "Mask R-CNN")
@@ -112,6 +101,19 @@ def test_folders_that_cannot_serve(tmp_path: Path) -> None:
         check_folder(tmp_path, is_resumed=False)
     with pytest.raises(ValueError, match="cannot be written"):
         check_folder(tmp_path / RESULTS_FILE / "below", is_resumed=False)
+
+
+def test_of_two_processes_one_without_memory_ends_both(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = [tiny_case.__file__, str(tmp_path)]
+    make_run(tmp_path, tiny_plan(tmp_path, "lonely", "together"), StopSignals())  # writes their files
+    path = str(Path(tiny_case.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{path}/.."}
+    ended = subprocess.run(
+        [*command, *script], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert statuses(tmp_path) == {"lonely": "out_of_memory", "together": "ok"}
 
 
 def test_failed_allocations_are_known() -> None:

@@ -1,21 +1,30 @@
-"""A detector of a few weights, and children that measure nothing; shared by the benchmark's tests."""
+"""A detector of a few weights, and children that measure nothing; shared by the benchmark's tests.
+
+Run as a script by torchrun (argument: a folder with their files), measures two rows with such children.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
 from maskrcnn_benchmark.engine.benchmark.job import Job
 from maskrcnn_benchmark.engine.benchmark.options import Asked, make_settings
 from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, plan_rows
-from maskrcnn_benchmark.engine.benchmark.results import Settings
+from maskrcnn_benchmark.engine.benchmark.processes import Processes
+from maskrcnn_benchmark.engine.benchmark.results import Results, Settings
 from maskrcnn_benchmark.engine.benchmark.rows import RowSpec
+from maskrcnn_benchmark.engine.benchmark.run import Run, start_results
 from maskrcnn_benchmark.engine.benchmark.subject import OurDetector
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 POOLER = """
     POOLER_SAMPLING_RATIO: 2
@@ -65,20 +74,25 @@ say(measure="computed_in", value=job["dtype"])
 if job["part"] == "inference":
     say(measure="parameters", value=123)
 if "hangs" in job["name"] and job["part"] == "training":
-    say(begin="training memory")
+    say(begin="the training steps")
     time.sleep(600)
 if "greedy" in job["name"] and job["part"] == "training":
-    say(begin="training memory")
+    say(begin="the training steps")
     os.kill(os.getpid(), signal.SIGKILL)
+if "lonely" in job["name"]:  # of two processes, one is gone and the other waits for it
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
 if "broken" in job["name"]:
     sys.exit(3)
 """
 
 
 def tiny_config(folder: Path, name: str = "tiny") -> str:
-    """Path of the config file."""
+    """Path of the config file; one that is there, which another process may be reading, stays."""
     path = folder / f"{name}.yaml"
-    path.write_text(TINY)
+    if not path.exists():
+        path.write_text(TINY)
     return str(path)
 
 
@@ -115,5 +129,23 @@ def tiny_job(folder: Path, part: str) -> Job:
 def fake_child(folder: Path) -> tuple[str, str]:
     """The command of the child that measures nothing."""
     path = folder / "fake_child.py"
-    path.write_text(FAKE_CHILD)
+    if not path.exists():
+        path.write_text(FAKE_CHILD)
     return sys.executable, str(path)
+
+
+def make_run(
+    folder: Path, plan: Sequence[PlannedRow], signals: StopSignals, results: Results | None = None
+) -> Run:
+    """A run with children that measure nothing."""
+    if results is None:
+        results = start_results(describe_environment(torch.device("cpu")), tiny_settings())
+    processes = Processes(folder / "work", signals, fake_child(folder))
+    return Run(plan, results, folder, processes, lambda _results: None)
+
+
+if __name__ == "__main__":
+    comm.init_process_group(torch.device("cpu"))
+    place = Path(sys.argv[1])
+    make_run(place, tiny_plan(place, "lonely", "together"), StopSignals()).measure()
+    comm.destroy_process_group()
