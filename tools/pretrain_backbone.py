@@ -31,7 +31,7 @@ from maskrcnn_benchmark.engine.pretrain import Accuracy, build_epochs, make_pret
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
-from maskrcnn_benchmark.modeling.classifier import build_classifier
+from maskrcnn_benchmark.modeling.classifier import Classifier, build_classifier
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
@@ -129,11 +129,16 @@ def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) ->
         writer.close()
     if result.stopped_by:
         return 128 + result.stopped_by
+    finish(cfg, model, accuracy)
+    return 0
+
+
+def finish(cfg: ConfigNode, model: Classifier, accuracy: Accuracy) -> None:
+    """Writes the body's weights and says how good the classifier is."""
     results = accuracy.results or accuracy(True)  # a run that was complete already is tested again
-    if is_main:
+    if comm.is_main_process():
         path = save_backbone(cfg.OUTPUT_DIR, model.trunk, cfg.dump(), results)
         logger.info("top-1 %.2f %%, top-5 %.2f %%; MODEL.WEIGHT %s", *results.values(), path)
-    return 0
 
 
 def main() -> int:
