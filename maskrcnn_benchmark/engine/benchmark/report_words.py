@@ -33,7 +33,7 @@ def headline(results: Results) -> list[str]:
     environment, settings = results.environment, results.settings
     lines = [
         f"Measured on {environment.device} ({environment.device_type}), {environment.date[:10]}, commit "
-        f"{environment.commit}, torch {environment.torch}, {environment.num_threads} threads."
+        f"{environment.commit}, torch {environment.torch}, {_count(environment.num_threads, 'thread')}."
     ]
     if settings.quick:
         lines.append(
@@ -120,6 +120,10 @@ def environment_lines(results: Results) -> list[tuple[str, str]]:
         ("seed", settings.seed),
     ]
     return [(name, str(value)) for name, value in facts if value is not None]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _of_peer(row: Row, results: Results) -> str:

@@ -77,7 +77,7 @@ def _grid(x_axis: Axis, y_axis: Axis, second_scale: tuple[float, str] | None) ->
         parts.append(_tick(x, bottom + 17, "middle", tick_words(value, x_axis.step)))
         if second_scale is not None:
             worth = value * second_scale[0]
-            digits = 0 if second_scale[0] >= 50 else 1
+            digits = 0 if second_scale[0] >= 50 else 2
             parts.append(_tick(x, bottom + 32, "middle", f"{worth:.{digits}f} {second_scale[1]}"))
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
     return parts

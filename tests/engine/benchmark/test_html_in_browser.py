@@ -49,20 +49,20 @@ CONTRASTS = """
 """
 
 
-def browser_path() -> str | None:
-    """An installed browser of Chromium's kind."""
+def browser_path(of_playwright: str) -> str | None:
+    """An installed browser of Chromium's kind, or playwright's own."""
     named = [os.environ[name] for name in BROWSER_VARIABLES if os.environ.get(name)]
-    found = [path for name in (*named, *BROWSERS) if (path := shutil.which(name))]
+    found = [path for name in (*named, *BROWSERS, of_playwright) if (path := shutil.which(name))]
     return found[0] if found else None
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api")
-    path = browser_path()
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROME names none")
     with api.sync_playwright() as running:
+        path = browser_path(running.chromium.executable_path)
+        if path is None:
+            pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed, and CHROME names none")
         opened = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield opened
         opened.close()
