@@ -69,7 +69,7 @@ def _recognize_vovnet(shapes: Shapes) -> str | None:
     modules = tuple(_count(shapes, rf"stage{stage}\.OSA{stage}_(\d+)\.") for stage in range(2, 6))
     layers = _count(shapes, r"stage2\.OSA2_1\.layers\.(\d+)\.")
     last = shapes.get("stage5.OSA5_1.concat.OSA5_1_concat/conv.weight")
-    if last is None:
+    if last is None or len(last) != 4:
         return None
     key = (modules, layers, last[0])
     if not any(".ese." in name for name in shapes):
@@ -82,7 +82,7 @@ def _recognize_vovnet(shapes: Shapes) -> str | None:
 def _recognize_resnet(shapes: Shapes) -> str | None:
     """A C4 body has the first three stages only."""
     middle = shapes.get("layer1.0.conv2.weight")
-    if middle is None:
+    if middle is None or len(middle) != 4 or 0 in middle:
         return None
     blocks = tuple(_count(shapes, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
     depths = BOTTLENECK_DEPTHS if "layer1.0.conv3.weight" in shapes else BASIC_DEPTHS

@@ -56,7 +56,7 @@ def class_count(state: Mapping[str, Tensor]) -> int | None:
     """Classes of a detector's weights, the background included; None where there is no class layer."""
     for key, tensor in state.items():
         match = CLASS_LAYER.fullmatch(key)
-        if match and match[2] == "cls_score":
+        if match and match[2] == "cls_score" and tensor.dim() > 0:
             return len(tensor)
     return None
 
@@ -120,7 +120,9 @@ def dependent_layers(state: Mapping[str, Tensor], model_state: Mapping[str, Tens
         if match and key in model_state and None not in counts:
             sides = (state[key], model_state[key])
             rows = [count * ROWS_PER_CLASS[match[2]] for count in counts if count]
-            if [len(side) for side in sides] == rows and sides[0].shape[1:] == sides[1].shape[1:]:
+            if [side.shape[:1].numel() for side in sides] == rows and sides[0].shape[1:] == sides[1].shape[
+                1:
+            ]:
                 found.append(key)
     return found
 

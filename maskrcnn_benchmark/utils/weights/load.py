@@ -25,7 +25,7 @@ from maskrcnn_benchmark.utils.weights.class_fit import fit_classes
 from maskrcnn_benchmark.utils.weights.converted import Converted, PixelStatistics
 from maskrcnn_benchmark.utils.weights.converters import convert
 from maskrcnn_benchmark.utils.weights.fold import adapt_batch_norm_eps, fold_pixels
-from maskrcnn_benchmark.utils.weights.provenance import Provenance, provenance_of
+from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.read import RawFile
 from maskrcnn_benchmark.utils.weights.refusal import explain, lacks_stem
 from maskrcnn_benchmark.utils.weights.report import LoadReport
@@ -59,63 +59,65 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
         ValueError: they do not fit, or are not finite; the model is as before.
     """
     where = f"weights of {raw.path}"
-    provenance = provenance_of(raw)
     report = LoadReport(path=str(raw.path))
     report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
-    state, class_names = _own_names(raw, provenance, model, options, report, where)
-    check_finite(state, where)
-    state = in_single_precision(state, report)
-    state = without_anchors(state, model, report)
-    compare_settings(options.settings or {}, provenance.settings, report)
+    given = _under_our_names(raw, options, report, where)
+    check_finite(given.state, where)
+    state = without_anchors(in_single_precision(given.state, report), model, report)
     may_begin_anew = options.new_classes or options.partial
-    state = fit_classes(state, class_names, model, options.class_names, may_begin_anew, report, where)
+    state = fit_classes(state, given.class_names, model, options.class_names, may_begin_anew, report, where)
     model_state = model.state_dict()
     match = match_state(model_state, state, shared_names(model))
     accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
     if not accepted or (lacks_stem(match) and not options.partial):
         raise ValueError(explain(where, match, state, model_state))
+    chosen = {key: state[name] for key, name in match.loaded.items()}
+    if given.converted is not None:
+        chosen = _folded(chosen, given.converted, model, report)
     with torch.no_grad():
-        for key, name in match.loaded.items():
-            model_state[key].copy_(state[name])
+        for key, tensor in chosen.items():
+            model_state[key].copy_(tensor)
     report.loaded, report.kept = match.loaded, match.missing
     report.unused = match.unexpected + match.wrong_shape
     return report
 
 
-def _is_extra(raw: RawFile, key: str) -> bool:
-    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
+@dataclass(frozen=True)
+class _Given:
+    """A file's weights under this project's names, a bare body's without prefix; its class names, () where
+    nothing may be assumed of them; and how another project's were converted.
+    """
+
+    state: dict[str, Tensor]
+    class_names: Sequence[str] | None = None
+    converted: Converted | None = None
 
 
-def _own_names(
-    raw: RawFile,
-    provenance: Provenance,
-    model: nn.Module,
-    options: LoadOptions,
-    report: LoadReport,
-    where: str,
-) -> tuple[dict[str, Tensor], Sequence[str] | None]:
-    """The weights in this project's names, for the model's input and norms; and the recorded class names."""
+def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, where: str) -> _Given:
+    """What `raw` gives; its source goes into the report."""
+    provenance = provenance_of(raw)
     state = strip_prefix_if_present(raw.state)
     if provenance.is_own:
         version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
         report.source = f"this project's {raw.kind}, {version}"
         _check_requirements(provenance.requires, options, report, where)
+        compare_settings(options.settings or {}, provenance.settings, report)
         # before files held class names, 81 classes need not have been COCO's
         names = provenance.class_names or (() if provenance.version == 0 else None)
-        return strip_body_prefix(state), names
+        return _Given(strip_prefix_if_present(state, BODY_PREFIX), names)
     converted = convert(state)
     if converted is None:
         report.source = f"{raw.kind} in the family's names"
-        return strip_body_prefix(state), None
+        return _Given(strip_prefix_if_present(state, BODY_PREFIX))
     report.source, report.dropped = converted.source, converted.dropped
     report.notes += converted.notes
     _check_requirements(converted.requires, options, report, where)
-    return strip_body_prefix(_folded(converted, model, report)), converted.class_names
+    state = strip_prefix_if_present(converted.state, BODY_PREFIX)
+    return _Given(state, converted.class_names, converted)
 
 
-def strip_body_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A bare body's names without the prefix that a detector gives them; a detector's stay as they are."""
-    return strip_prefix_if_present(state, BODY_PREFIX)
+def _is_extra(raw: RawFile, key: str) -> bool:
+    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
 
 
 def _check_requirements(
@@ -136,18 +138,17 @@ def _check_requirements(
         )
 
 
-def _folded(converted: Converted, model: nn.Module, report: LoadReport) -> dict[str, Tensor]:
-    """Converted weights for the model's own input statistics and the eps of its norms."""
-    state = converted.state
+def _folded(
+    chosen: dict[str, Tensor], converted: Converted, model: nn.Module, report: LoadReport
+) -> dict[str, Tensor]:
+    """Converted weights, by the model's names, for its own input statistics and the eps of its norms."""
     target = pixel_statistics(model)
     if converted.pixels is not None and target is not None:
-        state = fold_pixels(state, converted.pixels, target)
+        chosen = fold_pixels(chosen, converted.pixels, target)
         report.notes.append(
             "the first convolution takes the config's pixels: order, mean and deviation folded in"
         )
-    if any(key.endswith("running_var") for key in state):
-        state = adapt_batch_norm_eps(state, converted.batch_norm_eps, model)
-    return state
+    return adapt_batch_norm_eps(chosen, converted.batch_norm_eps, model)
 
 
 def pixel_statistics(model: nn.Module) -> PixelStatistics | None:

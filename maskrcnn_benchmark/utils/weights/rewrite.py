@@ -35,10 +35,12 @@ def rewrite(raw: RawFile, body: str = "", pixels: PixelStatistics = FAMILY_PIXEL
     weights = {
         key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in found.state.items()
     }
-    if found.pixels is not None:
-        weights = fold_pixels(weights, found.pixels, pixels)
-    if any(key.endswith("running_var") for key in weights):
+    try:
+        if found.pixels is not None:
+            weights = fold_pixels(weights, found.pixels, pixels)
         weights = adapt_batch_norm_eps(weights, found.batch_norm_eps, nn.Module())
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"{where}: the names of {found.source}, but not its shapes: {error}") from error
     return Converted(
         state=weights,
         source=found.source,
