@@ -6,6 +6,9 @@
     model = mask_rcnn(backbone="V-39-FPN", num_classes=21, weights="ImageNet")
     model = mask_rcnn(backbone=backbones.vgg16(pretrained=False), num_classes=3)
 
+    detector = load_detector("output/mine/model_final.safetensors")
+    (boxes,) = detector("street.jpg")
+
 Shortcuts in the ecosystem's spelling exist for every backbone: `faster_rcnn_resnet50_fpn(num_classes=21)`,
 `mask_rcnn_vovnet39_fpn(num_classes=21)`.
 """
@@ -18,9 +21,10 @@ from functools import partial
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.models import backbones
 from maskrcnn_benchmark.models.builders import detector_config, faster_rcnn, mask_rcnn
+from maskrcnn_benchmark.models.load import load_detector
 from maskrcnn_benchmark.models.names import list_backbones, python_names, unknown
 
-__all__ = ["backbones", "detector_config", "faster_rcnn", "list_backbones", "mask_rcnn"]
+__all__ = ["backbones", "detector_config", "faster_rcnn", "list_backbones", "load_detector", "mask_rcnn"]
 
 BUILDERS = {"faster_rcnn_": faster_rcnn, "mask_rcnn_": mask_rcnn}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.utils.checkpoint import LAST_CHECKPOINT
 from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX, open_whole
 
@@ -88,7 +89,9 @@ def _check_writable(folder: Path) -> None:
 
 
 def _check_same_config(folder: Path, config_text: str) -> None:
-    old = _flat(yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+    # a key that came after the run was begun had its default there
+    old = _flat(yaml.safe_load(load_config().dump()))
+    old |= _flat(yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     new = _flat(yaml.safe_load(config_text))
     differing = [
         f"{key} {old.get(key)!r} -> {new.get(key)!r}"

@@ -71,6 +71,17 @@ def test_the_run_of_another_config_is_not_resumed(tmp_path: Path) -> None:
     assert "MODEL.RESNETS.WIDTH_PER_GROUP 64 -> 32" in str(caught.value)
 
 
+def test_a_run_from_before_a_key_had_its_default(tmp_path: Path) -> None:
+    lines = [line for line in TEXT.splitlines() if "LR_SCHEDULE" not in line]
+    assert len(lines) == len(TEXT.splitlines()) - 1
+    write_config(tmp_path, "\n".join(lines))
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    check_run_folder(tmp_path, TEXT, resume=True)
+    other = load_config(None, ["SOLVER.BASE_LR", 0.5, "SOLVER.LR_SCHEDULE", "cosine"])
+    with pytest.raises(ValueError, match="SOLVER.LR_SCHEDULE 'multistep' -> 'cosine'"):
+        check_run_folder(tmp_path, other.dump(), resume=True)
+
+
 def test_metrics_are_cut_back_to_the_resumed_iteration(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     writer = JsonLinesWriter(path)
