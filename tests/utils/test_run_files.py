@@ -13,11 +13,11 @@ import torch
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.best import best_evaluation, quality
-from maskrcnn_benchmark.utils.checkpoint import check_plain
 from maskrcnn_benchmark.utils.device import memory_in_use, resolve_device
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger, SmoothedValue
 from maskrcnn_benchmark.utils.metric_writers import JsonLinesWriter, open_metric_writers, read_metrics
+from maskrcnn_benchmark.utils.plain_file import check_plain
 from maskrcnn_benchmark.utils.random_state import (
     choose_seed,
     random_state,
@@ -78,7 +78,7 @@ def test_a_run_from_before_a_key_had_its_default(tmp_path: Path) -> None:
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     check_run_folder(tmp_path, TEXT, resume=True)
     other = load_config(None, ["SOLVER.BASE_LR", 0.5, "SOLVER.LR_SCHEDULE", "cosine"])
-    with pytest.raises(ValueError, match="SOLVER.LR_SCHEDULE 'multistep' -> 'cosine'"):
+    with pytest.raises(ValueError, match=r"SOLVER.LR_SCHEDULE 'multistep' -> 'cosine'"):
         check_run_folder(tmp_path, other.dump(), resume=True)
 
 
