@@ -102,6 +102,9 @@ def test_inspect_others(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFix
     assert "(assumed: COCO's)" in told
     assert "1 float16" in told
     assert "NaN or infinite 1 (rpn.head.conv.bias)" in told
+    (tmp_path / "w.pth").rename(tmp_path / "MRCN-V-39-FPN-2x-norm.pth")
+    weights("inspect", tmp_path / "MRCN-V-39-FPN-2x-norm.pth")
+    assert "by the file's name; box AP 41.0; mask AP 36.7" in capsys.readouterr().out
     torch.save(torch.nn.LSTM(2, 2).state_dict(), tmp_path / "w.pth")
     weights("inspect", tmp_path / "w.pth")
     assert "unknown body" in capsys.readouterr().out

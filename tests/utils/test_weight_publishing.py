@@ -17,12 +17,14 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import save_file
 from utils.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.models.load import load_detector
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer, save_plain
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
+from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.publish import save_publishable
 from maskrcnn_benchmark.utils.weights.read import read_weights
 
@@ -148,6 +150,24 @@ def test_a_checkpoint_holds_what_the_published_file_does(tmp_path: Path) -> None
     assert (content["format"], content["version"], content["iteration"]) == ("maskrcnn_benchmark", 1, 3)
     assert content["class_names"] == list(NAMES)
     assert yaml.safe_load(content["config"])["MODEL"]["BACKBONE"]["CONV_BODY"] == "V-27-slim-FPN"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("class_names", "3"),
+        ("class_names", '["a",'),
+        ("config", "a: [b"),
+        ("config", "3"),
+        ("requires", "[1]"),
+        ("requires", "3"),
+    ],
+)
+def test_a_damaged_description_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(1)}, path, {"format": "maskrcnn_benchmark", "version": "1", name: text})
+    with pytest.raises(ValueError, match=rf"w\.safetensors': its {name} is damaged"):
+        provenance_of(read_weights(path))
 
 
 def test_one_tensor_under_two_names_is_written_once(tmp_path: Path) -> None:

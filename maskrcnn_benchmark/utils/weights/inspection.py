@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.utils.weight_matching import is_derived, strip_prefix_if_present
 from maskrcnn_benchmark.utils.weights.architecture import recognize_body
+from maskrcnn_benchmark.utils.weights.catalogue import entries
 from maskrcnn_benchmark.utils.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.utils.weights.converters import convert
 from maskrcnn_benchmark.utils.weights.provenance import Provenance, provenance_of
@@ -26,7 +27,7 @@ class Inspection:
     """The facts of a file; __str__ has one a line.
 
     parameters: elements of all weights; tensors under two names count once, statistics of batch norms and
-    anchors not.
+    anchors not. published: the catalogue's entry of a file with this name.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Inspection:
     class_names: Sequence[str] | None
     provenance: Provenance
     not_finite: Sequence[str]
+    published: str = ""
 
     def __str__(self) -> str:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
@@ -48,6 +50,7 @@ class Inspection:
             ("file", f"{self.path} ({self.size / 2**20:.1f} MiB, {self.kind})"),
             ("what", self.source),
             ("row", self.provenance.row or self.architecture),
+            ("published", self.published),
             ("tensors", f"{self.tensors} ({types})"),
             ("parameters", f"{self.parameters:,}"),
             ("classes", self._classes()),
@@ -107,7 +110,19 @@ def inspect(raw: RawFile) -> Inspection:
             for name, tensor in state.items()
             if tensor.is_floating_point() and not tensor.isfinite().all()
         ],
+        published=published_as(raw.path.name),
     )
+
+
+def published_as(file: str) -> str:
+    """The published row that a file of this name belongs to; "" where it belongs to none, or to several."""
+    found = [entry for entry in entries() if entry.file == file]
+    if len(found) != 1:
+        return ""
+    entry = found[0]
+    facts = [f"catalog://{entry.name}, going by the file's name"]
+    facts += [f"{kind} AP {ap}" for kind, ap in (("box", entry.box_ap), ("mask", entry.mask_ap)) if ap]
+    return "; ".join([*facts, entry.note] if entry.note else facts)
 
 
 def architecture_of(state: Mapping[str, Tensor], body: str | None = None) -> str:

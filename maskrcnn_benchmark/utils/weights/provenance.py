@@ -65,16 +65,24 @@ def provenance_of(raw: RawFile) -> Provenance:
             f"{version}, this version reads up to {VERSION}; update the project, or have the file written "
             "again with the version you use"
         )
-    names = facts.get("class_names")
+    names, requires = facts.get("class_names"), facts.get("requires") or ()
+    config = str(facts.get("config") or "")
+    for name, is_sound in (
+        ("class_names", names is None or isinstance(names, (list, tuple))),
+        ("requires", isinstance(requires, (list, tuple)) and all(map(_is_pair, requires))),
+        ("config", not config or _is_mapping(config)),
+    ):
+        if not is_sound:
+            raise _damaged(raw, name, "not what belongs there")
     return Provenance(
         is_own=True,
         version=version,
-        config=str(facts.get("config") or ""),
+        config=config,
         class_names=tuple(map(str, names)) if names else None,
         iteration=_number(facts.get("iteration")),
         metrics=_numbers(facts.get("metrics") or facts.get("results")),
         row=str(facts.get("row") or ""),
-        requires=tuple((str(key), value) for key, value in facts.get("requires") or ()),
+        requires=tuple((str(key), value) for key, value in requires),
     )
 
 
@@ -97,11 +105,26 @@ def _from_text(raw: RawFile) -> dict[str, Any]:
             try:
                 facts[name] = json.loads(facts[name])
             except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"weights file {str(raw.path)!r}: its {name} is damaged ({error}); write the file again "
-                    "with tools/weights.py strip"
-                ) from error
+                raise _damaged(raw, name, str(error)) from error
     return facts
+
+
+def _damaged(raw: RawFile, name: str, reason: str) -> ValueError:
+    return ValueError(
+        f"weights file {str(raw.path)!r}: its {name} is damaged ({reason}); write the file again with "
+        "tools/weights.py strip"
+    )
+
+
+def _is_mapping(config: str) -> bool:
+    try:
+        return isinstance(yaml.safe_load(config), dict)
+    except yaml.YAMLError:
+        return False
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2
 
 
 def _number(value: object) -> int | None:
