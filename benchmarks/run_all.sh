@@ -18,6 +18,10 @@ device=$([ "$kind" = gpu ] && echo cuda || echo cpu)
 "$python" benchmarks/roi_align.py --device "$device" --output "$results/roi_align_$kind"
 "$python" benchmarks/detector.py --output "$results/detector_$kind"
 "$python" benchmarks/training_memory.py --device "$device" --output "$results"
+size=()
 if [ "$kind" = cpu ]; then
     "$python" benchmarks/coco_eval.py --output "$results/coco_eval_cpu"
+    size=(--steps 2 --images 5 --batch-sizes 2) # a full run takes hours on a few cores
 fi
+"$python" tools/benchmark.py --device "$device" --peers torchvision "${size[@]}" \
+    --output-dir "$results/$(date -u +%F)_$device"
