@@ -19,6 +19,8 @@ import torch
 from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
+from maskrcnn_benchmark.utils.weights.provenance import provenance_of
+from maskrcnn_benchmark.utils.weights.read import read_weights
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools" / "train_net.py"
@@ -97,6 +99,14 @@ def test_resumed_run_equals_the_whole_one(train_net: Runner, tmp_path: Path) -> 
     # what the whole run leaves behind, and the resumed one's report
     for name in ("config.yml", "log.txt", "metrics.jsonl", "last_checkpoint", "model_final.pth"):
         assert (parts / name).is_file(), name
+    for name in ("model_final", "model_best"):
+        published = provenance_of(read_weights(parts / f"{name}.safetensors"))
+        assert published.iteration == 4
+        assert published.class_names == tuple(first["class_names"])
+        assert published.class_names[0] == "__background__"
+        assert "shapes_val/bbox/AP" in published.metrics
+        assert published.row == "V-39-FPN Mask R-CNN"
+    assert first["sampler"] == second["sampler"] == {"seed": 3, "images_per_batch": 2}
     assert list(parts.glob("events.out.tfevents.*"))
     assert (parts / "inference" / "shapes_val" / "bbox.json").is_file()
     assert "V-39-FPN" in (parts / "report.md").read_text()
