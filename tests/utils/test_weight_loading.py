@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from golden.reference import config_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from utils.small_detector import empty_detector, published_state, small_config, small_detector
+from utils.small_detector import ROOT, empty_detector, published_state, small_config, small_detector
 
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 
@@ -282,3 +286,19 @@ def test_other_pixels_than_the_files_are_warned_of(tmp_path: Path) -> None:
         "the file was trained with INPUT.PIXEL_MEAN [102.9801, 115.9465, 122.7717], "
         "the config has [1.0, 2.0, 3.0]"
     ]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_detectrons_pickles(tmp_path: Path, whole: bool) -> None:
+    """R-50.pkl as ImageNet weights, and a detector's model_final.pkl, by the reference's table of blobs."""
+    facts = json.loads((ROOT / "tests/utils/converters/data/caffe2_names.json").read_text())
+    chosen = facts["body"] | (facts["detector"] if whole else {})
+    state = published_state(facts["config"])
+    blobs = {blob: np.zeros(state[name].shape, np.float16) for name, blob in chosen.items()}
+    blobs |= {"fc1000_w": np.zeros((1000, 2048)), "conv1_w_momentum": np.zeros(3), "lr": np.zeros(1)}
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"blobs": blobs, "cfg": "text"}, protocol=2))
+    model = empty_detector(facts["config"])
+    report = DetectronCheckpointer(config_of(facts["config"]), model).load(tmp_path / "R-50.pkl")
+    assert report.unused == []
+    assert not any(name.startswith("backbone.body.") for name in report.kept)
+    assert whole == (report.kept == [])
