@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 
 import torch
@@ -29,6 +28,7 @@ from maskrcnn_benchmark.data.datasets.image_folder import open_splits
 from maskrcnn_benchmark.data.transforms.crops import CenterCrop, RandomResizedCrop
 from maskrcnn_benchmark.engine.pretrain import Accuracy, build_epochs, make_pretrain_config, save_backbone
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
+from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.classifier import Classifier, build_classifier
@@ -37,10 +37,7 @@ from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
-from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
-from maskrcnn_benchmark.utils.random_state import choose_seed, seed_everything, use_deterministic_algorithms
-from maskrcnn_benchmark.utils.run_folder import check_run_folder, recorded_seed, write_config
 
 logger = logging.getLogger("maskrcnn_benchmark.pretrain")
 
@@ -66,38 +63,13 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def settle_seed(cfg: ConfigNode, resume: bool) -> ConfigNode:
-    """The config with a seed drawn where SEED is -1, one for all processes; a resumed run keeps its own."""
-    seed = recorded_seed(cfg.OUTPUT_DIR) if resume and cfg.SEED < 0 else None
-    settled = cfg.clone()
-    settled.defrost()
-    settled.SEED = comm.all_gather(choose_seed(cfg.SEED if seed is None else seed))[0]
-    settled.freeze()
-    return settled
-
-
-def start_run(cfg: ConfigNode, args: argparse.Namespace) -> None:
-    """Checks the folder of the run, opens its log and seeds the random generators."""
-    own = {"PRETRAIN": {"BODY": args.body, "CROP_SIZE": args.crop_size}}
-    text = cfg.dump() + yaml.safe_dump(own)
-    check_run_folder(cfg.OUTPUT_DIR, text, args.resume)
-    comm.synchronize()  # everyone has looked at the folder before anything is written there
-    if comm.is_main_process():
-        write_config(cfg.OUTPUT_DIR, text)
-    setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank())
-    logger.info("Command: %s", shlex.join(sys.argv))
-    logger.info("Processes: %d; torch %s; seed %d", comm.get_world_size(), torch.__version__, cfg.SEED)
-    logger.info("Config:\n%s", text)
-    if cfg.DETERMINISTIC:
-        use_deterministic_algorithms()
-    seed_everything(cfg.SEED + comm.get_rank())
-
-
 def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> int:
     """Trains, tests after each epoch, and writes the body's weights; returns the exit status."""
     splits = open_splits(args.data, RandomResizedCrop(args.crop_size), CenterCrop(args.crop_size))
-    cfg = settle_seed(build_epochs(cfg, args.epochs, len(splits[0])), args.resume)
-    start_run(cfg, args)
+    cfg = make_seeded_config(build_epochs(cfg, args.epochs, len(splits[0])), args.resume)
+    own = {"PRETRAIN": {"BODY": args.body, "CROP_SIZE": args.crop_size}}
+    config = cfg.dump() + yaml.safe_dump(own)
+    start_run(cfg.OUTPUT_DIR, config, args.resume, cfg.SEED, cfg.DETERMINISTIC)
     logger.info("%d classes, %d images to train on, %d to test on", splits[0].num_classes, *map(len, splits))
     model = build_classifier(cfg, args.body, splits[0].num_classes).to(device)
     optimizer = make_optimizer(cfg, model)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from maskrcnn_benchmark.engine.full_test import (
 )
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
 from maskrcnn_benchmark.engine.report import ResultRow
+from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -42,10 +42,7 @@ from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpoin
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
-from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
-from maskrcnn_benchmark.utils.random_state import choose_seed, seed_everything, use_deterministic_algorithms
-from maskrcnn_benchmark.utils.run_folder import check_run_folder, recorded_seed, write_config
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -90,32 +87,6 @@ class Tester:
         return flat_results({name: results for name, (results, _) in answers.items()})
 
 
-def settle_seed(cfg: ConfigNode, resume: bool) -> ConfigNode:
-    """The config with a seed drawn where SEED is -1, one for all processes; a resumed run keeps its own."""
-    seed = recorded_seed(cfg.OUTPUT_DIR) if resume and cfg.SEED < 0 else None
-    settled = cfg.clone()
-    settled.defrost()
-    settled.SEED = comm.all_gather(choose_seed(cfg.SEED if seed is None else seed))[0]
-    settled.freeze()
-    return settled
-
-
-def start_run(cfg: ConfigNode, args: argparse.Namespace) -> None:
-    """Checks the folder of the run, opens its log and seeds the random generators."""
-    check_run_folder(cfg.OUTPUT_DIR, cfg.dump(), args.resume)
-    comm.synchronize()  # everyone has looked at the folder before anything is written there
-    if comm.is_main_process():
-        write_config(cfg.OUTPUT_DIR, cfg.dump())
-    setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank())
-    logger.info("Command: %s", shlex.join(sys.argv))
-    logger.info("Processes: %d; torch %s; seed %d", comm.get_world_size(), torch.__version__, cfg.SEED)
-    logger.info("Schedule: %s", describe_scaling(args.config_file, args.opts))
-    logger.info("Config:\n%s", cfg.dump())
-    if cfg.DETERMINISTIC:
-        use_deterministic_algorithms()
-    seed_everything(cfg.SEED + comm.get_rank())
-
-
 @dataclass
 class Run:
     """The parts of a run, checked and ready."""
@@ -131,7 +102,8 @@ class Run:
 
 def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> Run:
     """Builds everything and so finds, before the first iteration, whatever does not fit (ValueError)."""
-    start_run(cfg, args)
+    schedule = f"Schedule: {describe_scaling(args.config_file, args.opts)}"
+    start_run(cfg.OUTPUT_DIR, cfg.dump(), args.resume, cfg.SEED, cfg.DETERMINISTIC, [schedule])
     distributed = comm.is_distributed()
     model = build_detection_model(cfg).to(device)
     optimizer = make_optimizer(cfg, model)
@@ -196,7 +168,7 @@ def main() -> int:
             model = build_detection_model(cfg).to(device)
             print("losses:", replay(model, args.replay, device, compute_dtype(cfg.DTYPE, device)))
             return 0
-        cfg = settle_seed(cfg, args.resume)
+        cfg = make_seeded_config(cfg, args.resume)
         run = prepare(cfg, args, device)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback

@@ -67,7 +67,8 @@ def measure_inference_time(
             model_times.append(model_seconds)
             pasting_times.append(pasting_seconds)
     pasting_median = statistics.median(pasting_times) if with_masks else None
-    return InferenceTime(statistics.median(model_times), p90_of(model_times), pasting_median, len(model_times))
+    median = statistics.median(model_times)
+    return InferenceTime(median, p90_of(model_times), pasting_median, len(model_times))
 
 
 def _time_image(

@@ -38,7 +38,9 @@ FAMILIES = (
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> COCODataset:
     root = Path(
-        draw_shapes(str(tmp_path_factory.mktemp("data") / "shapes"), num_train=2, num_val=1, size=128, seed=32)
+        draw_shapes(
+            str(tmp_path_factory.mktemp("data") / "shapes"), num_train=2, num_val=1, size=128, seed=32
+        )
     )
     return COCODataset(
         ann_file=str(root / "annotations/shapes_train.json"),
