@@ -1,4 +1,4 @@
-"""The process that measures one part of one row: `python -m ....child job.json journal.jsonl`.
+"""The process that measures one row: `python -m ....child job.json journal.jsonl`.
 
 A process of its own has a peak memory of its own, and may be killed for want of memory without taking the
 other rows along.
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, Job, Journal
+from maskrcnn_benchmark.engine.benchmark.job import Job, Journal
 from maskrcnn_benchmark.engine.benchmark.lifeline import die_with_parent
 from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OUT_OF_MEMORY
-from maskrcnn_benchmark.engine.benchmark.measuring import measure_inference, measure_training
+from maskrcnn_benchmark.engine.benchmark.measuring import measure
 from maskrcnn_benchmark.engine.benchmark.memory import resident_mib
 from maskrcnn_benchmark.engine.benchmark.typed_json import from_plain
 from maskrcnn_benchmark.utils import comm
@@ -45,10 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         journal.is_kept = comm.is_main_process()
         torch.zeros((), device=device)  # the device's own memory belongs to the idle process
         idle_mib = resident_mib()
-        if job.part == INFERENCE:
-            measure_inference(job, journal, device)
-        else:
-            measure_training(job, journal, device, idle_mib)
+        measure(job, journal, device, idle_mib)
     except Exception as error:
         traceback.print_exc()
         journal.is_kept = True

@@ -8,25 +8,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OK, OUT_OF_MEMORY
 from maskrcnn_benchmark.engine.benchmark.results import Settings
 from maskrcnn_benchmark.engine.benchmark.typed_json import to_plain
 
 INFERENCE, TRAINING = "inference", "training"
-PARTS = (INFERENCE, TRAINING)
+# Training comes first: the peak of a process's resident memory cannot be reset.
+PARTS = (TRAINING, INFERENCE)
 PREPARATION = "the preparation"  # before anything is measured
 KILLED = -9  # the return code of a process ended by SIGKILL
 
 
 @dataclass(frozen=True)
 class Job:
-    """Half a row: everything about inference, or everything about training.
+    """What one process measures of a row.
 
     Attributes:
         device: auto, cpu or cuda.
-        backbone, detector: as in `Row`; a peer is chosen by them.
+        detector: as in `Row`.
+        parts: of PARTS.
         weights: path; None for random ones.
         folder: for files of the evaluation.
     """
@@ -34,10 +36,9 @@ class Job:
     name: str
     config: str
     implementation: str
-    backbone: str
     detector: str
     dtype: str
-    part: Literal["inference", "training"]
+    parts: tuple[str, ...]
     device: str
     weights: str | None
     folder: str

@@ -1,4 +1,4 @@
-"""Everything that is measured of one row, the headline first."""
+"""Everything that is measured of one row."""
 
 from __future__ import annotations
 
@@ -6,31 +6,60 @@ import torch
 
 from maskrcnn_benchmark.engine.benchmark.accuracy import measure_ap
 from maskrcnn_benchmark.engine.benchmark.flops import count_macs
-from maskrcnn_benchmark.engine.benchmark.job import PREPARATION, Job, Journal
+from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, PREPARATION, TRAINING, Job, Journal
 from maskrcnn_benchmark.engine.benchmark.measures import MASK, OURS, BatchThroughput
 from maskrcnn_benchmark.engine.benchmark.memory import read_training_memory, with_breakdown
 from maskrcnn_benchmark.engine.benchmark.prepare import Prepared, make_peer, make_prepared
 from maskrcnn_benchmark.engine.benchmark.throughput import measure_throughput
-from maskrcnn_benchmark.engine.benchmark.timing import count_load, measure_split, measure_times, with_split
+from maskrcnn_benchmark.engine.benchmark.timing import measure_split, measure_times, with_split
 from maskrcnn_benchmark.engine.benchmark.training import TrainingRun, training_throughput
 from maskrcnn_benchmark.utils import comm
 
 SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
+TRAINING_STEPS, BREAKDOWN = "the training steps", "the memory's breakdown"
+TRAINING_ENDS = (TRAINING_STEPS, BREAKDOWN)  # a process that ends here leaves inference to another
 
 
-def measure_inference(job: Job, journal: Journal, device: torch.device) -> None:
-    """Parameters, times, split, load, MACs, throughput and, where it can be, AP."""
+def measure(job: Job, journal: Journal, device: torch.device, idle_mib: float) -> None:
+    """The job's parts. `idle_mib`: the resident set before anything was built."""
+    torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
-        ready = _prepare(job, journal, device)
+        ready = (make_prepared if job.implementation == OURS else make_peer)(job, device)
+        journal.add("computed_in", str(ready.subject.dtype).removeprefix("torch."))
         how = ready.settle_weights()
+    if TRAINING in job.parts:
+        _measure_training(job, journal, ready, idle_mib)
+    if INFERENCE in job.parts:
+        _measure_inference(job, journal, ready, how)
+
+
+def _measure_training(job: Job, journal: Journal, ready: Prepared, idle_mib: float) -> None:
+    """Memory, throughput and, on demand, what is kept for backward."""
+    settings = job.settings
+    run = TrainingRun(ready.subject, ready.optimizer(), ready.images, settings.images_per_process)
+    run.distribute()
+    with journal.during(TRAINING_STEPS):
+        run.warm_up()
+        seconds = run.run(settings.steps)
+        memory = read_training_memory(ready.subject.device, idle_mib, settings.steps)
+        journal.add("training_memory", memory)
+        journal.add("training_throughput", training_throughput(seconds, settings.images_per_process))
+    if settings.memory_breakdown:
+        with journal.during(BREAKDOWN):
+            journal.add("training_memory", with_breakdown(memory, run.breakdown()))
+    run.close()
+
+
+def _measure_inference(job: Job, journal: Journal, ready: Prepared, how: str) -> None:
+    """Parameters, times, split, load, MACs, throughput and, where it can be, AP."""
     if comm.is_main_process():
         _measure_alone(job, journal, ready, how)
     comm.synchronize()
     _measure_throughput(job, journal, ready)
     if ready.scoring is not None and ready.weights is not None:
         with journal.during("the evaluation"):
-            scores = measure_ap(ready.subject.model, ready.scoring, ready.weights, device)
-            journal.add("ap", scores)
+            device = ready.subject.device
+            journal.add("ap", measure_ap(ready.subject.model, ready.scoring, ready.weights, device))
 
 
 def _measure_alone(job: Job, journal: Journal, ready: Prepared, how: str) -> None:
@@ -40,18 +69,17 @@ def _measure_alone(job: Job, journal: Journal, ready: Prepared, how: str) -> Non
     with journal.during("the timing"):
         times = measure_times(subject, images, job.settings.images)
         journal.add("inference", times)
-    num_images = min(job.settings.images, SPLIT_IMAGES)
     with journal.during("the split"):
-        split = measure_split(subject, images, num_images, has_masks=job.detector == MASK)
+        num_images = min(job.settings.images, SPLIT_IMAGES)
+        split, load = measure_split(subject, images, num_images, job.detector == MASK, how)
         journal.add("inference", with_split(times, split))
-    with journal.during("the count of proposals and detections"):
-        journal.add("load", count_load(subject, images, num_images, how))
+        journal.add("load", load)
     with journal.during("the count of MACs"):
         journal.add("macs", count_macs(subject, images))
 
 
 def _measure_throughput(job: Job, journal: Journal, ready: Prepared) -> None:
-    """Larger batches; the first that does not fit ends it, for larger ones would not either."""
+    """Larger batches, from the smallest."""
     rates: list[BatchThroughput] = []
     for batch_size in sorted(job.settings.batch_sizes):
         with journal.during(f"the throughput at batch {batch_size}"):
@@ -63,29 +91,3 @@ def _measure_throughput(job: Job, journal: Journal, ready: Prepared) -> None:
                 rates.append(BatchThroughput(batch_size, None))
                 torch.cuda.empty_cache()
             journal.add("throughput", rates)
-
-
-def measure_training(job: Job, journal: Journal, device: torch.device, idle_mib: float) -> None:
-    """Memory, throughput and, on demand, what is kept for backward."""
-    with journal.during(PREPARATION):
-        ready = _prepare(job, journal, device)
-        ready.settle_weights()
-    settings = job.settings
-    run = TrainingRun(ready.subject, ready.optimizer(), ready.images, settings.images_per_process)
-    run.distribute()
-    with journal.during("the training steps"):
-        run.warm_up()
-        seconds = run.run(settings.steps)
-        memory = read_training_memory(device, idle_mib, settings.steps)
-        journal.add("training_memory", memory)
-        journal.add("training_throughput", training_throughput(seconds, settings.images_per_process))
-    if settings.memory_breakdown:
-        with journal.during("the memory's breakdown"):
-            journal.add("training_memory", with_breakdown(memory, run.breakdown()))
-
-
-def _prepare(job: Job, journal: Journal, device: torch.device) -> Prepared:
-    torch.manual_seed(job.settings.seed)
-    ready = (make_prepared if job.implementation == OURS else make_peer)(job, device)
-    journal.add("computed_in", str(ready.subject.dtype).removeprefix("torch."))
-    return ready

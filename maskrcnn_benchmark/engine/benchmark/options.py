@@ -44,7 +44,7 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
     is_gpu = device_type == "cuda"
     counts: dict[str, tuple[int | None, int]] = {
         "--steps": (asked.steps, 2 if asked.quick else 20),
-        "--images": (asked.images, 5 if asked.quick else 100),
+        "--images": (asked.images, 3 if asked.quick else 100),
     }
     steps, images = (_count(name, *values) for name, values in counts.items())
     default_sizes = (2,) if asked.quick else (4, 8) if is_gpu else (4,)

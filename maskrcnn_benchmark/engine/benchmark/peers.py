@@ -117,7 +117,8 @@ class TorchvisionDetector:
 
         def count(_module: nn.Module, inputs: Any, answer: Any) -> None:
             proposals, found = inputs[1], answer[0]
-            counts.append(Counts(sum(map(len, proposals)), sum(len(each["boxes"]) for each in found)))
+            numbers = sum(map(len, proposals)), sum(len(each["boxes"]) for each in found)
+            counts.append(Counts(*map(torch.tensor, numbers)))
 
         hook = self.detector.roi_heads.register_forward_hook(count)
         try:

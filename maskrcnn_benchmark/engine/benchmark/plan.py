@@ -42,16 +42,15 @@ class PlannedRow:
         """What tells the rows of a run apart."""
         return self.spec.name, self.implementation, self.dtype
 
-    def job(self, part: str, settings: Settings, folder: Path) -> Job:
-        """One half of the row."""
+    def job(self, parts: tuple[str, ...], settings: Settings, folder: Path) -> Job:
+        """Some parts of the row."""
         return Job(
             name=self.spec.name,
             config=self.spec.config,
             implementation=self.implementation,
-            backbone=self.backbone,
             detector=self.detector,
             dtype=self.dtype,
-            part=part,  # type: ignore[arg-type]
+            parts=parts,
             device=self.device,
             weights=self.weights,
             folder=str(folder / "evaluation" / self.spec.name),

@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maskrcnn_benchmark.engine.benchmark.job import KILLED, PREPARATION, Job, Outcome, read_journal
-from maskrcnn_benchmark.engine.benchmark.measures import FAILED
+from maskrcnn_benchmark.engine.benchmark.job import KILLED, Job, Outcome, read_journal
 from maskrcnn_benchmark.engine.benchmark.typed_json import to_plain
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
@@ -54,7 +53,7 @@ class Processes:
         Raises:
             Interrupted: a signal came; the child is gone.
         """
-        stem = self.folder / f"{job.name}.{job.implementation}.{job.dtype}.{job.part}"
+        stem = self.folder / f"{job.name}.{job.implementation}.{job.dtype}.{'-'.join(job.parts)}"
         job_file, journal = Path(f"{stem}.job.json"), Path(f"{stem}.jsonl")
         broken = Path(f"{stem}.{BROKEN}")
         if comm.is_main_process():
@@ -106,8 +105,3 @@ def child_environment(port: int) -> dict[str, str]:
     if comm.launched_world_size() > 1:
         environment |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
     return environment
-
-
-def is_final(outcome: Outcome) -> bool:
-    """Whether another part of the row would fail for the same reason."""
-    return outcome.status == FAILED and outcome.begun == PREPARATION

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.engine.benchmark.job import PARTS, Outcome
+from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, PARTS, Outcome
 from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OK, OURS, OUT_OF_MEMORY, Row
+from maskrcnn_benchmark.engine.benchmark.measuring import TRAINING_ENDS
 from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, key_of
-from maskrcnn_benchmark.engine.benchmark.processes import Processes, is_final
+from maskrcnn_benchmark.engine.benchmark.processes import Processes
 from maskrcnn_benchmark.engine.benchmark.protocol import describe_protocol
 from maskrcnn_benchmark.engine.benchmark.results import (
     RESULTS_FILE,
@@ -69,11 +70,10 @@ class Run:
 
     def _measure_row(self, planned: PlannedRow) -> Row:
         start = time.perf_counter()
-        outcomes: list[Outcome] = []
-        for part in PARTS:
-            outcomes.append(self.processes.run(planned.job(part, self.results.settings, self.folder)))
-            if is_final(outcomes[-1]):
-                break
+        settings = self.results.settings
+        outcomes = [self.processes.run(planned.job(PARTS, settings, self.folder))]
+        if outcomes[0].status != OK and outcomes[0].begun in TRAINING_ENDS:
+            outcomes.append(self.processes.run(planned.job((INFERENCE,), settings, self.folder)))
         return to_row(planned, outcomes, time.perf_counter() - start)
 
     def _keep(self, row: Row) -> None:

@@ -22,10 +22,10 @@ CALIBRATION_IMAGES = 2
 
 
 class Counts(NamedTuple):
-    """Proposals into and detections out of the heads, of all images of a call."""
+    """Proposals into and detections out of the heads, of all images of a call: 0-dim, on the device."""
 
-    proposals: int
-    detections: int
+    proposals: Tensor
+    detections: Tensor
 
 
 class Subject(Protocol):
@@ -132,7 +132,7 @@ class OurDetector:
 
         def detect(features: Any, proposals: Any, image_hw: Tensor) -> Any:
             found = original(features, proposals, image_hw)
-            counts.append(Counts(int(proposals.valid.sum()), int(found.valid.sum())))
+            counts.append(Counts(proposals.valid.sum(), found.valid.sum()))
             return found
 
         return replaced(heads, "detect", detect)

@@ -12,7 +12,7 @@ from maskrcnn_benchmark.engine.benchmark.subject import Subject
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
 
-TIMED_BATCHES = 3
+TIMED_BATCHES = 2
 
 
 @torch.no_grad()

@@ -38,16 +38,22 @@ def _time_image(subject: Subject, images: Images, index: int) -> float:
 
 
 @torch.no_grad()
-def measure_split(subject: Subject, images: Images, num_images: int, has_masks: bool) -> StageTimes:
-    """Median milliseconds of each stage; the device is waited for before and after each."""
+def measure_split(
+    subject: Subject, images: Images, num_images: int, has_masks: bool, how: str
+) -> tuple[StageTimes, Load]:
+    """Median milliseconds of each stage, the device waited for before and after each; and the load.
+
+    `how`: where the load comes from.
+    """
     subject.model.eval()
     calls = subject.stage_calls()
     passes: list[dict[str, float]] = []
+    counts: list[Counts] = []
     for index in range(num_images):
         sample = images.test_image(index)
         batch = subject.collate([sample])
         meter = StageMeter(_clock(subject.device))
-        with watched(calls, meter), meter.run():
+        with subject.counting(counts), watched(calls, meter), meter.run():
             with meter.stage("to_device"):
                 on_device = subject.to_device(batch)
             answers = subject.detect(on_device)
@@ -56,9 +62,12 @@ def measure_split(subject: Subject, images: Images, num_images: int, has_masks: 
                 subject.paste(answers, [sample])
         passes.append(meter.totals)
     medians = {stage: 1000 * statistics.median(each[stage] for each in passes) for stage in STAGES}
-    if not has_masks:
-        return StageTimes(**{**medians, "mask_head": None, "mask_pasting": None})  # type: ignore[arg-type]
-    return StageTimes(**medians)
+    if has_masks:
+        split = StageTimes(**medians)
+    else:
+        split = StageTimes(**{**medians, "mask_head": None, "mask_pasting": None})  # type: ignore[arg-type]
+    means = torch.stack([torch.stack(count) for count in counts]).float().mean(dim=0).tolist()
+    return split, Load(means[0], means[1], how)
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
@@ -67,18 +76,6 @@ def _clock(device: torch.device) -> Callable[[], float]:
         return time.perf_counter()
 
     return now
-
-
-@torch.no_grad()
-def count_load(subject: Subject, images: Images, num_images: int, how: str) -> Load:
-    """Mean proposals and detections of an image."""
-    subject.model.eval()
-    counts: list[Counts] = []
-    with subject.counting(counts):
-        for index in range(num_images):
-            subject.detect(subject.to_device(subject.collate([images.test_image(index)])))
-    proposals = sum(count.proposals for count in counts) / num_images
-    return Load(proposals, sum(count.detections for count in counts) / num_images, how)
 
 
 def with_split(times: InferenceTimes, split: StageTimes) -> InferenceTimes:

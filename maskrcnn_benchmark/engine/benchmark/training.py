@@ -41,6 +41,12 @@ class TrainingRun:
         """From now on gradients are exchanged with the other processes."""
         self.subject.model = comm.distribute(self._unwrapped, self.subject.device)
 
+    def close(self) -> None:
+        """Gives the detector back as it was, and the memory of gradients and momentum free."""
+        self.subject.model = self._unwrapped
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+
     def warm_up(self) -> None:
         """Steps that do not count."""
         for _ in range(WARM_UP_STEPS[self.subject.device.type]):

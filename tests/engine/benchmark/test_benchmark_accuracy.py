@@ -11,7 +11,7 @@ from engine.benchmark.tiny_case import SIZE, tiny_config, tiny_settings
 from engine.inference_case import write_dataset
 
 from maskrcnn_benchmark.engine.benchmark.accuracy import measure_ap
-from maskrcnn_benchmark.engine.benchmark.job import Job
+from maskrcnn_benchmark.engine.benchmark.job import PARTS, Job
 from maskrcnn_benchmark.engine.benchmark.measures import AveragePrecision
 from maskrcnn_benchmark.engine.benchmark.plan import plan_rows
 from maskrcnn_benchmark.engine.benchmark.prepare import make_prepared
@@ -32,7 +32,7 @@ def job_with_data(folder: Path, body: str = "V-27-slim-FPN") -> Job:
     dataset = f"{next(data.glob('*.json'))}@{data}"
     settings = replace(tiny_settings(), dataset=dataset, sizes_from=dataset)
     row = plan_rows([RowSpec("row", str(config))], settings, "cpu", {"row": str(folder / "row.pth")})[0]
-    return row.job("inference", settings, folder)
+    return row.job(PARTS, settings, folder)
 
 
 def save_weights(job: Job) -> None:

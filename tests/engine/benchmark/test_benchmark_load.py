@@ -12,7 +12,7 @@ from engine.benchmark.tiny_case import tiny_cfg, tiny_detector
 from maskrcnn_benchmark.engine.benchmark.coco_statistics import coco_statistics
 from maskrcnn_benchmark.engine.benchmark.load import DrawnImages, is_upright, make_images
 from maskrcnn_benchmark.engine.benchmark.options import QUICK_SIZE
-from maskrcnn_benchmark.engine.benchmark.timing import count_load
+from maskrcnn_benchmark.engine.benchmark.timing import measure_split
 
 COCO_OBJECTS_PER_IMAGE = 849949 / 117266  # train2017, without crowds, images with objects
 COCO_SMALL, COCO_MEDIUM = 32**2, 96**2
@@ -78,7 +78,7 @@ def test_random_weights_carry_a_realistic_load(tmp_path: Path) -> None:
     assert images.source == "COCO statistics"
     with torch.no_grad():
         how = subject.prepare_load(images)
-    load = count_load(subject, images, 4, how)
+    _, load = measure_split(subject, images, 4, True, how)
     assert 900 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100
     assert "random weights" in load.how

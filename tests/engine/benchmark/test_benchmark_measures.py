@@ -14,7 +14,7 @@ from maskrcnn_benchmark.engine.benchmark.flops import count_macs
 from maskrcnn_benchmark.engine.benchmark.load import DrawnImages, make_images
 from maskrcnn_benchmark.engine.benchmark.memory import PEAK_RSS_LABEL, SavedTensors, read_training_memory
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, StageMeter, replaced, watched
-from maskrcnn_benchmark.engine.benchmark.subject import OurDetector
+from maskrcnn_benchmark.engine.benchmark.subject import Counts, OurDetector
 from maskrcnn_benchmark.engine.benchmark.timing import measure_split, measure_times
 from maskrcnn_benchmark.engine.benchmark.training import TrainingRun, training_throughput
 from maskrcnn_benchmark.solver import make_optimizer
@@ -103,7 +103,7 @@ def test_times_and_split(case: Case) -> None:
     assert len(times.times_ms) == times.num_images == 4
     assert sorted(times.times_ms)[1] <= times.median_ms <= sorted(times.times_ms)[2]
     assert times.p90_ms == max(times.times_ms)
-    split = measure_split(subject, images, 2, has_masks=True)
+    split, _ = measure_split(subject, images, 2, True, "")
     assert split.mask_head is not None and split.mask_pasting is not None
     assert min(split.backbone, split.fpn, split.rpn, split.box_head, split.mask_head) > 0
     assert min(split.to_device, split.post_processing, split.mask_pasting) > 0
@@ -119,7 +119,7 @@ def test_the_split_sees_where_time_goes(case: Case, monkeypatch: pytest.MonkeyPa
         return forward(*inputs)
 
     monkeypatch.setattr(fpn, "forward", slow)
-    split = measure_split(subject, images, 1, has_masks=True)
+    split, _ = measure_split(subject, images, 1, True, "")
     assert split.fpn >= 500
 
 
@@ -153,10 +153,10 @@ def test_macs_are_those_counted_by_hand(case: Case) -> None:
 
 def _counts(case: Case) -> tuple[int, int]:
     subject, images = case
-    counts: list[tuple[int, int]] = []
-    with torch.no_grad(), subject.counting(counts):  # type: ignore[arg-type]
+    counts: list[Counts] = []
+    with torch.no_grad(), subject.counting(counts):
         subject.detect(subject.to_device(subject.collate([images.test_image(0)])))
-    return counts[0]
+    return int(counts[0][0]), int(counts[0][1])
 
 
 def test_saved_tensors_are_counted_once_by_module() -> None:

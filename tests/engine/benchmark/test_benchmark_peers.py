@@ -9,7 +9,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from maskrcnn_benchmark.engine.benchmark.load import DrawnImages
 from maskrcnn_benchmark.engine.benchmark.measures import MASK
 from maskrcnn_benchmark.engine.benchmark.peers import TorchvisionDetector, build_torchvision
-from maskrcnn_benchmark.engine.benchmark.timing import count_load, measure_split
+from maskrcnn_benchmark.engine.benchmark.timing import measure_split
 
 NUM_CLASSES = 81
 CPU = torch.device("cpu")
@@ -35,10 +35,9 @@ def test_it_is_the_published_function(peer: TorchvisionDetector) -> None:
 def test_the_same_measures(peer: TorchvisionDetector, images: DrawnImages) -> None:
     with torch.no_grad():
         how = peer.prepare_load(images)
-    load = count_load(peer, images, 1, how)
+    split, load = measure_split(peer, images, 1, True, how)
     assert 300 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100
-    split = measure_split(peer, images, 1, has_masks=True)
     assert split.mask_head is not None and split.mask_pasting is not None
     assert min(split.backbone, split.fpn, split.rpn, split.box_head, split.mask_head) > 0
     assert min(split.post_processing, split.mask_pasting) > 0

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
-from maskrcnn_benchmark.engine.benchmark.job import Job
+from maskrcnn_benchmark.engine.benchmark.job import PARTS, Job
 from maskrcnn_benchmark.engine.benchmark.options import Asked, make_settings
 from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, plan_rows
 from maskrcnn_benchmark.engine.benchmark.processes import Processes
@@ -71,12 +70,10 @@ job, journal = json.load(open(sys.argv[1])), open(sys.argv[2], "a")
 def say(**entry):
     print(json.dumps(entry), file=journal, flush=True)
 say(measure="computed_in", value=job["dtype"])
-if job["part"] == "inference":
-    say(measure="parameters", value=123)
-if "hangs" in job["name"] and job["part"] == "training":
+if "hangs" in job["name"]:
     say(begin="the training steps")
     time.sleep(600)
-if "greedy" in job["name"] and job["part"] == "training":
+if "greedy" in job["name"] and "training" in job["parts"]:
     say(begin="the training steps")
     os.kill(os.getpid(), signal.SIGKILL)
 if "lonely" in job["name"]:  # of two processes, one is gone and the other waits for it
@@ -85,6 +82,7 @@ if "lonely" in job["name"]:  # of two processes, one is gone and the other waits
     time.sleep(600)
 if "broken" in job["name"]:
     sys.exit(3)
+say(measure="parameters", value=123)
 """
 
 
@@ -120,10 +118,9 @@ def tiny_plan(folder: Path, *names: str) -> list[PlannedRow]:
     return plan_rows(specs, tiny_settings(), "cpu", {})
 
 
-def tiny_job(folder: Path, part: str) -> Job:
-    """Half of the row "tiny"."""
-    settings = replace(tiny_settings(), memory_breakdown=part == "training")
-    return tiny_plan(folder, "tiny")[0].job(part, settings, folder)
+def tiny_job(folder: Path) -> Job:
+    """The row "tiny"."""
+    return tiny_plan(folder, "tiny")[0].job(PARTS, tiny_settings(), folder)
 
 
 def fake_child(folder: Path) -> tuple[str, str]:
