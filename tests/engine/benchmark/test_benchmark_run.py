@@ -79,6 +79,15 @@ def test_an_interrupted_run_keeps_its_rows_and_goes_on(tmp_path: Path) -> None:
     assert journal.stat().st_mtime_ns == finished, "a finished row is not measured again"
 
 
+def test_a_type_without_instructions_is_said_so(tmp_path: Path) -> None:
+    plan = [replace(row, dtype="bfloat16") for row in tiny_plan(tmp_path, "emulated", "native")]
+    make_run(tmp_path, plan, StopSignals()).measure()
+    emulated, native = load_results(tmp_path / RESULTS_FILE).rows
+    assert (emulated.dtype, emulated.computed_in) == ("bfloat16", "float32")
+    assert emulated.notes == ("Computed in float32: this processor has no instructions for bfloat16.",)
+    assert native.notes == ()
+
+
 def test_failed_rows_are_measured_again(tmp_path: Path) -> None:
     plan = tiny_plan(tmp_path, "broken", "greedy")
     make_run(tmp_path, plan, StopSignals()).measure()
