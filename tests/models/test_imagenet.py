@@ -1,5 +1,6 @@
 """The word "ImageNet" finds published weights, fits the body to them, and loads them from the cache."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,22 @@ import torch
 import torchvision
 from torch import nn
 
+from maskrcnn_benchmark.config import paths_catalog
+from maskrcnn_benchmark.config.weights_manifest import weights_manifest
 from maskrcnn_benchmark.models import backbones, faster_rcnn
 from maskrcnn_benchmark.models.imagenet import imagenet_entry, imagenet_options
+from maskrcnn_benchmark.utils.weights import catalogue
+from maskrcnn_benchmark.utils.weights.wanted import Digest
 
 SMALL = {"MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 32}
 
 
 @pytest.fixture
 def cached_resnet18(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
-    """torchvision's ResNet-18 with random weights, lying in the cache as if it had been downloaded."""
+    """torchvision's ResNet-18 with random weights, lying in the cache as if it had been downloaded.
+
+    Its checksum, which is not the published one, is not looked at.
+    """
     torch.manual_seed(0)
     source = torchvision.models.resnet18()
     for module in source.modules():
@@ -23,8 +31,13 @@ def cached_resnet18(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Modul
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     monkeypatch.setenv("MASKRCNN_BENCHMARK_CACHE", str(tmp_path))
+    monkeypatch.setattr(Digest, "of", lambda self, path: self.value)
     entry = imagenet_entry("R-18")
     assert entry is not None
+    # random weights do not have the hash of the published ones
+    manifest = weights_manifest() | {entry.name: replace(entry, sha256=None)}
+    for module in (paths_catalog, catalogue):
+        monkeypatch.setattr(module, "weights_manifest", lambda: manifest)
     place = tmp_path / "weights" / entry.place
     place.parent.mkdir(parents=True)
     torch.save(source.state_dict(), place)

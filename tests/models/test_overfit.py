@@ -25,7 +25,7 @@ FAMILIES = (
     "V2-19-slim-FPN",
     "V2-19-slim-dw-FPNLite",
     "R-18-FPN",
-    "R-50-C4",
+    "R-18-C4",
     "X-50-32x4d-FPN",
     "W-50-2-FPN",
     "MobileNet-V2-FPN",
