@@ -17,6 +17,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
+from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -174,7 +176,12 @@ def main() -> int:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
     try:
         status = train(cfg, run, device)
-    except (NonFiniteLossError, DiskFullError) as error:
+    except NonFiniteLossError as error:
+        config = Path(cfg.OUTPUT_DIR) / CONFIG_FILE
+        command = f"python tools/train_net.py --config-file {config} --replay {error.replay_file}"
+        logger.error("%s\nreplay it: %s", error, command)
+        status = 1
+    except DiskFullError as error:
         logger.error("%s", error)
         status = 1
     comm.destroy_process_group()

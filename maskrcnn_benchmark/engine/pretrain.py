@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.modeling.backbone.vgg import VGG_LAYERS
 from maskrcnn_benchmark.modeling.classifier import detector_state, labels_of
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.plain_file import save_plain
@@ -28,13 +29,13 @@ def make_pretrain_config(
 ) -> ConfigNode:
     """The config of a detector's file with the solver of ImageNet training (He et al. 2016, section 3.4).
 
-    SGD, one rate for weights and biases, weight decay 1e-4 on all of them, trainable batch norm. `opts` (KEY
-    VALUE pairs) have the last word.
+    SGD, one rate for weights and biases, weight decay 1e-4 on all of them, trainable batch norm but in the
+    VGGs without norms. `opts` (KEY VALUE pairs) have the last word.
     """
     recipe: dict[str, Any] = {
         "MODEL.BACKBONE.CONV_BODY": f"{body}-FPN",
         "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
-        "MODEL.BACKBONE.NORM": "BN",
+        "MODEL.BACKBONE.NORM": "" if body in VGG_LAYERS else "BN",
         "MODEL.WEIGHT": "",
         "SOLVER.IMS_PER_BATCH": batch_size,
         "SOLVER.BASE_LR": BASE_LR * batch_size / BASE_BATCH,

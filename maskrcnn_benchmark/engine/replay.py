@@ -16,14 +16,20 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint, save_plain, unwrap_model
 from maskrcnn_benchmark.utils.random_state import set_random_state
-from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training stopped at a non-finite loss or gradient; the message says where and with what."""
+    """Training stopped at a non-finite loss or gradient; the message says where and with what.
+
+    replay_file: the iteration, as `replay` takes it.
+    """
+
+    def __init__(self, message: str, replay_file: Path) -> None:
+        super().__init__(message)
+        self.replay_file = replay_file
 
 
-def explain(step: Step, dataset: object, replay_file: Path) -> str:
+def explain(step: Step, dataset: object) -> str:
     """Iteration, terms, rate, and for each image of this process its id and the statistics of its boxes."""
     terms = ", ".join(f"{name} {value:g}" for name, value in step.own_values().items())
     finite_here = bool(torch.isfinite(step.own[:-1]).all())
@@ -38,9 +44,7 @@ def explain(step: Step, dataset: object, replay_file: Path) -> str:
             f"  image {image_id(dataset, index)}: {describe_boxes(target)}"
             for target, index in zip(targets, indices, strict=True)
         ]
-    config = replay_file.parent / CONFIG_FILE
     lines += [
-        f"replay it: python tools/train_net.py --config-file {config} --replay {replay_file}",
         "usual causes: a rate too high for the batch (SOLVER.BASE_LR), too short a warm-up "
         "(SOLVER.WARMUP_ITERS), float16 (DTYPE), broken boxes; SOLVER.CLIP_GRAD_NORM tames rare outliers",
     ]

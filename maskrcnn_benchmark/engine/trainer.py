@@ -108,8 +108,8 @@ def do_train(
                     check_loss_scale(scaler)
             except NonFiniteLoss as found:
                 file = save_replay(checkpointer.save_dir, found.step, model)
-                message = explain(found.step, getattr(data_loader, "dataset", None), file)
-                raise NonFiniteLossError(message) from None
+                message = explain(found.step, getattr(data_loader, "dataset", None))
+                raise NonFiniteLossError(message, file) from None
             progress.update()
             if log_due:
                 line, record = log.close_window(iteration, step.lr)

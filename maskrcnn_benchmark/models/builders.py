@@ -48,9 +48,11 @@ def faster_rcnn(
         num_classes: the classes of the data plus one for the background, so 21 for the 20 of PASCAL VOC.
         backbone: a name that `list_backbones()` gives, such as "V-39-FPN" or "R-50-C4", or a module with
             `out_channels` (int) and `strides` (pixels, one a map) that gives a tuple of maps, finest first.
-        weights: None starts from random numbers; "ImageNet" takes published ImageNet weights of the body;
-            anything else is what MODEL.WEIGHT takes: a path, catalog://, https:// or hf:// name. A detector
-            of another number of classes keeps everything but its class-dependent layers.
+        weights: None starts from random numbers, for which {"MODEL.BACKBONE.NORM": "BN"} or "GN" among the
+            options is better than the frozen batch norm that published weights want; "ImageNet" takes
+            published ImageNet weights of the body; anything else is what MODEL.WEIGHT takes: a path,
+            catalog://, https:// or hf:// name. A detector of another number of classes keeps everything but
+            its class-dependent layers.
         anchor_scales: sides of the square anchors in strides of their map; by default 8 in a pyramid (32 to
             512 pixels over five levels), and 2, 4, 8, 16, 32 on a single map.
         ratios: height over width of the anchors.
@@ -65,7 +67,7 @@ def faster_rcnn(
         ValueError: whatever does not fit: an unknown backbone (with the nearest names), a number of classes
             below 2, an unknown option, weights of another architecture.
     """
-    checked = DetectorOptions(num_classes, False, _tuple(anchor_scales), tuple(ratios), options or {})
+    checked = DetectorOptions(num_classes, False, anchor_scales, ratios, options or {})
     return _build(backbone, weights, checked, plain_dicts)
 
 
@@ -87,7 +89,7 @@ def mask_rcnn(
     Raises:
         ValueError: as `faster_rcnn`.
     """
-    checked = DetectorOptions(num_classes, True, _tuple(anchor_scales), tuple(ratios), options or {})
+    checked = DetectorOptions(num_classes, True, anchor_scales, ratios, options or {})
     return _build(backbone, weights, checked, plain_dicts)
 
 
@@ -103,7 +105,7 @@ def detector_config(
 
     `print(detector_config("V-39-FPN", 21).dump())` is the start of a config file for tools/train_net.py.
     """
-    checked = DetectorOptions(num_classes, mask, _tuple(anchor_scales), tuple(ratios), options or {})
+    checked = DetectorOptions(num_classes, mask, anchor_scales, ratios, options or {})
     with torch.device("meta"):  # names and strides only
         strides = strides_of(build_backbone(make_backbone_config(backbone, checked.options)))
     return make_detector_config(backbone, strides, checked)
@@ -132,6 +134,8 @@ def _build(
     plain_dicts: bool,
 ) -> GeneralizedRCNN:
     name, body = None, ""
+    if weights is not None and not isinstance(weights, (str, os.PathLike)):
+        raise ValueError(f"weights = {weights!r}: None, 'ImageNet', or a path or address of a file")
     if isinstance(backbone, str):
         name, (body, _) = backbone, body_and_neck(backbone)
         if weights == IMAGENET:
@@ -149,7 +153,3 @@ def _build(
     elif weights is not None:
         Checkpointer(model, config=config.dump()).load(weights, new_classes=True)
     return model
-
-
-def _tuple(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values)

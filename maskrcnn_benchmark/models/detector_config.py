@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNET_SPECS
+from maskrcnn_benchmark.models.names import check_backbone
 
 COARSEST_POOLED = 32  # regions are pooled from maps up to this stride; coarser ones propose only
 PYRAMID_SCALES = (8.0,)  # one anchor a level: 32 pixels at stride 4, 512 at stride 64 (FPN, section 4.1)
@@ -23,8 +25,8 @@ class DetectorOptions:
 
     num_classes: int
     mask: bool
-    anchor_scales: tuple[float, ...] | None
-    ratios: tuple[float, ...]
+    anchor_scales: Sequence[float] | None
+    ratios: Sequence[float]
     options: Mapping[str, object]
 
     def __post_init__(self) -> None:
@@ -34,8 +36,20 @@ class DetectorOptions:
                 "of the data and one for the background"
             )
         for name, values in (("anchor_scales", self.anchor_scales), ("ratios", self.ratios)):
-            if values is not None and (not values or min(values) <= 0):
-                raise ValueError(f"{name} = {values!r}: one or several numbers above zero")
+            if values is not None and not _are_positive(values):
+                raise ValueError(f"{name} = {values!r}: a tuple of one or several numbers above zero")
+        if not isinstance(self.options, Mapping):
+            raise ValueError(
+                f"options = {self.options!r}: a dictionary of config keys and values, such as "
+                '{"MODEL.ROI_HEADS.SCORE_THRESH": 0.3}'
+            )
+
+
+def _are_positive(values: object) -> bool:
+    """Whether they are a list or tuple of numbers above zero, and not an empty one."""
+    if not isinstance(values, (list, tuple)) or not values:
+        return False
+    return all(isinstance(value, (int, float)) and 0 < value < math.inf for value in values)
 
 
 def make_backbone_config(backbone: str, options: Mapping[str, object]) -> ConfigNode:
@@ -68,7 +82,11 @@ def make_detector_config(
 
 
 def _backbone_keys(backbone: str) -> dict[str, object]:
-    """The keys of a backbone; every stage is trained, as without ImageNet weights it must be."""
+    """The keys of a backbone; every stage is trained, as without ImageNet weights it must be.
+
+    Raises ValueError for an unknown one, with the nearest names.
+    """
+    check_backbone(backbone)
     keys: dict[str, object] = {
         "MODEL.BACKBONE.CONV_BODY": backbone,
         "MODEL.BACKBONE.FREEZE_CONV_BODY_AT": 0,
@@ -87,7 +105,7 @@ def _proposal_keys(strides: Sequence[int], detector: DetectorOptions) -> dict[st
     scales = detector.anchor_scales or (PYRAMID_SCALES if is_pyramid else SINGLE_MAP_SCALES)
     keys: dict[str, object] = {
         "MODEL.RPN.ANCHOR_STRIDE": tuple(strides),
-        "MODEL.RPN.ASPECT_RATIOS": detector.ratios,
+        "MODEL.RPN.ASPECT_RATIOS": tuple(float(ratio) for ratio in detector.ratios),
         "MODEL.RPN.USE_FPN": is_pyramid,
         "MODEL.ROI_HEADS.USE_FPN": is_pyramid,
     }
@@ -104,7 +122,7 @@ def _proposal_keys(strides: Sequence[int], detector: DetectorOptions) -> dict[st
 
 def _anchor_sizes(stride: int, scales: Sequence[float]) -> tuple[int, ...]:
     """Sides in whole pixels of the square anchors of a map."""
-    return tuple(round(stride * scale) for scale in scales)
+    return tuple(max(round(stride * scale), 1) for scale in scales)
 
 
 def _head_keys(strides: Sequence[int]) -> dict[str, object]:

@@ -34,6 +34,17 @@ def body_and_neck(backbone: str) -> tuple[str, str]:
     return body, dash + neck
 
 
+def check_backbone(name: str) -> None:
+    """Refuses an unknown name with a ValueError that lists the nearest; Python's spelling counts as near."""
+    if name in BACKBONES:
+        return
+    spelled = {backbone.lower(): backbone for backbone in BACKBONES} | python_names()
+    near = difflib.get_close_matches(name.lower(), spelled, n=6, cutoff=0.5)
+    nearest = list(dict.fromkeys(spelled[each] for each in near))[:3]
+    hint = f"nearest: {', '.join(nearest)}; " if nearest else ""
+    raise ValueError(f"backbone {name!r} is not known; {hint}list_backbones() gives all {len(BACKBONES)}")
+
+
 def python_names() -> dict[str, str]:
     """Python name -> config name of every backbone: vovnet39_fpn -> V-39-FPN, vgg16 -> VGG-16-C5."""
     return {python_name(backbone): backbone for backbone in list_backbones()}

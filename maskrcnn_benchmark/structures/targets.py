@@ -30,7 +30,10 @@ class Targets(NamedTuple):
 
 
 def pad_targets(
-    targets: Sequence[BoxList], device: torch.device | str | None = None, multiple: int = 8
+    targets: Sequence[BoxList],
+    device: torch.device | str | None = None,
+    multiple: int = 8,
+    num_classes: int | None = None,
 ) -> Targets:
     """Pad the boxes of N images to a common count G and send them to ``device`` without waiting.
 
@@ -38,7 +41,8 @@ def pad_targets(
     different shapes occur. Polygons are given where every image with boxes has the field "masks" (no polygons
     where there are no boxes).
 
-    Raises ValueError where only some of the images with boxes have masks, or labels are missing.
+    Raises ValueError where only some of the images with boxes have masks, or labels are missing, or (for
+    targets in host memory, given `num_classes`, which counts the background) outside 1 to num_classes - 1.
     """
     counts = [len(boxlist) for boxlist in targets]
     slots = max(-(-max(counts, default=0) // multiple) * multiple, multiple)
@@ -51,6 +55,8 @@ def pad_targets(
             continue
         if not boxlist.has_field("labels"):
             raise ValueError(f"target {index} of the batch has no field 'labels': {boxlist}")
+        if num_classes is not None and source.type == "cpu":
+            _check_labels(boxlist.get_field("labels"), num_classes, index)
         boxes[index, : counts[index]] = boxlist.convert("xyxy").bbox
         labels[index, : counts[index]] = boxlist.get_field("labels")
         valid[index, : counts[index]] = True
@@ -58,6 +64,15 @@ def pad_targets(
     if polygons is not None:
         polygons = PolygonBatch(*(_send(tensor, device) for tensor in polygons))
     return Targets(_send(boxes, device), _send(labels, device), _send(valid, device), polygons)
+
+
+def _check_labels(labels: Tensor, num_classes: int, index: int) -> None:
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 1 or highest >= num_classes:
+        raise ValueError(
+            f"target {index} of the batch has labels from {lowest} to {highest}; allowed are 1 to "
+            f"{num_classes - 1}: 0 is the background, which the model's {num_classes} classes count"
+        )
 
 
 def _pad_polygons(targets: Sequence[BoxList], slots: int) -> PolygonBatch | None:

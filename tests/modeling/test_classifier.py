@@ -16,6 +16,8 @@ from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_st
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from maskrcnn_benchmark.utils.plain_file import save_plain
+from maskrcnn_benchmark.utils.weights.publish import save_publishable
 
 PUBLISHED_COUNTS = {
     "V-27-slim": 3_525_736,
@@ -87,6 +89,27 @@ def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path)
         assert expected.keys() == {key for key in state if key.startswith("backbone.body.")}
         for name, tensor in expected.items():
             assert torch.equal(state[name], tensor), name
+
+
+def test_a_classifier_is_not_taken_for_a_body(tmp_path: Path) -> None:
+    """The run's own checkpoints hold the classifier; a detector wants what save_backbone writes."""
+    classifier = build_classifier(make_pretrain_config(None, "V-27-slim", 8), "V-27-slim", 5)
+    detector = nn.Module()
+    detector.add_module("backbone", build_backbone(make_pretrain_config(None, "V-27-slim", 8)))
+    save_plain(tmp_path / "model_final.pth", {"model": classifier.state_dict()})
+    save_publishable(tmp_path / "model_final.safetensors", classifier.state_dict(), config="", metrics={})
+    before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    for file in ("model_final.pth", "model_final.safetensors"):
+        with pytest.raises(ValueError, match="0 entries match"):
+            Checkpointer(detector).load(tmp_path / file)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["VGG-11", "VGG-11-BN"])
+def test_the_recipe_fits_bodies_with_and_without_norms(name: str) -> None:
+    with torch.device("meta"):
+        body = build_classifier(make_pretrain_config(None, name, 8), name, 5).trunk
+    assert any(isinstance(module, nn.BatchNorm2d) for module in body.modules()) == name.endswith("BN")
 
 
 def test_a_trunk_goes_out_of_a_detectors_body_and_comes_back() -> None:

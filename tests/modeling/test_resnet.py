@@ -77,11 +77,14 @@ def test_entries_and_parameters_are_torchvisions(name: str) -> None:
 
 
 def test_the_member_that_torchvision_does_not_have() -> None:
-    """X-101-32x4d: 44,177,704 parameters as a classifier, as published with the ResNeXt models."""
+    """X-101-32x4d against torchvision's ResNet class with those groups and widths."""
     with torch.device("meta"):
         body = build_resnet(config("MODEL.BACKBONE.NORM", "BN"), "X-101-32x4d")
+        bottleneck = torchvision.models.resnet.Bottleneck
+        theirs = torchvision.models.ResNet(bottleneck, [3, 4, 23, 3], groups=32, width_per_group=4)
     assert set(RESNET_SPECS) - set(TORCHVISION) == {"X-101-32x4d"}
-    assert sum(parameter.numel() for parameter in body.parameters()) + 2049 * 1000 == 44_177_704
+    ours = {key: tensor.shape for key, tensor in body.state_dict().items()}
+    assert ours == {key: tensor.shape for key, tensor in renamed(theirs.state_dict()).items()}
 
 
 @pytest.mark.parametrize("name", ["R-18", "X-50-32x4d"])  # R-50: test_backbone_bodies.py

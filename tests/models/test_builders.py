@@ -92,6 +92,17 @@ def test_dictionaries_and_boxlists_give_equal_losses() -> None:
         assert loss.item() == pytest.approx(listed[name].item(), rel=1e-5), name
 
 
+@pytest.mark.parametrize("label", [0, 3])
+def test_labels_of_no_class_are_refused(label: int) -> None:
+    model = faster_rcnn(num_classes=3, backbone=TwoMaps(), options=SMALL)
+    wrong = targets()
+    wrong[1]["labels"] = torch.tensor([label])
+    with pytest.raises(
+        ValueError, match=f"target 1 of the batch has labels from {label} .* allowed are 1 to 2"
+    ):
+        model(IMAGES, wrong)
+
+
 def test_detections_as_dictionaries() -> None:
     model = mask_rcnn(num_classes=3, backbone="V-27-slim-FPN", options=SMALL, plain_dicts=True).eval()
     with torch.no_grad():
@@ -159,16 +170,29 @@ def test_num_classes_is_checked(num_classes: object) -> None:
         faster_rcnn(num_classes=num_classes)
 
 
-@pytest.mark.parametrize("argument", [{"anchor_scales": ()}, {"ratios": (0.5, -1)}, {"ratios": ()}])
-def test_anchor_arguments_are_checked(argument: dict[str, tuple[float, ...]]) -> None:
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"anchor_scales": ()},
+        {"anchor_scales": 8},
+        {"anchor_scales": (float("nan"),)},
+        {"ratios": (0.5, -1)},
+        {"ratios": ()},
+        {"ratios": ("1",)},
+        {"options": ["MODEL.DEVICE", "cpu"]},
+        {"weights": 5},
+    ],
+)
+def test_arguments_are_checked(argument: dict[str, object]) -> None:
     (name,) = argument
     with pytest.raises(ValueError, match=f"{name} = "):
         faster_rcnn(num_classes=3, **argument)
 
 
 def test_an_unknown_backbone_lists_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"'V-38-FPN' is not known; nearest: .*V-39-FPN"):
-        faster_rcnn(backbone="V-38-FPN")
+    for name, near in (("V-38-FPN", "V-39-FPN"), ("resnet50_fpn", "R-50-FPN"), ("vgg16", "VGG-16-C5")):
+        with pytest.raises(ValueError, match=rf"'{name}' is not known; nearest: .*{near}"):
+            faster_rcnn(backbone=name)
 
 
 def test_an_unknown_option_lists_the_nearest() -> None:

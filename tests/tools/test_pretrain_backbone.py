@@ -157,6 +157,15 @@ def test_data_that_is_no_data_set_and_an_image_that_is_none(
         pretrain(tmp_path / "run", data=broken)
 
 
+def test_a_non_finite_loss_ends_the_run(pretrain: Runner, tmp_path: Path) -> None:
+    """Without the command that replays a detector's iteration."""
+    assert pretrain(tmp_path, "SOLVER.BASE_LR", "1e30") == 1
+    log = (tmp_path / "log.txt").read_text()
+    assert "ERROR: non-finite loss in iteration" in log
+    assert "--replay" not in log
+    assert not (tmp_path / "backbone.pth").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(images: Path, tmp_path: Path) -> None:
     """With group norm, which looks at one image at a time, half a batch each is the whole batch."""

@@ -51,7 +51,15 @@ class VGG(Body):
 
 @BODIES.register(*VGG_LAYERS)
 def build_vgg(cfg: ConfigNode, name: str) -> VGG:
-    """The VGG body of that name, as published: without norms."""
+    """The VGG body of that name, as published: without norms.
+
+    Raises ValueError where MODEL.BACKBONE.NORM asks for one.
+    """
+    if cfg.MODEL.BACKBONE.NORM:
+        raise ValueError(
+            f"MODEL.BACKBONE.NORM = {cfg.MODEL.BACKBONE.NORM!r}: {name} has no norms; leave the key out, or "
+            f"take {name}-BN"
+        )
     return VGG(VGG_LAYERS[name], norm=None)
 
 

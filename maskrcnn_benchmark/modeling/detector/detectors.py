@@ -38,6 +38,7 @@ def build_detection_model(cfg: ConfigNode, backbone: nn.Module | None = None) ->
         pixel_std=cfg.INPUT.PIXEL_STD,
         to_bgr255=cfg.INPUT.TO_BGR255,
         size_divisible=cfg.DATALOADER.SIZE_DIVISIBILITY,
+        num_classes=cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES,
     )
     model = model.to(memory_format=torch.channels_last)
     if cfg.MODEL.COMPILE:

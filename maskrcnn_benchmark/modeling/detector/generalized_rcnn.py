@@ -38,12 +38,14 @@ class GeneralizedRCNN(nn.Module):
         to_bgr255: bool = True,
         size_divisible: int = 0,
         plain_dicts: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         """`pixel_mean`, `pixel_std`: of the network's three input channels.
 
         `to_bgr255`: the network takes blue, green, red in 0..255 (True), or red, green, blue in 0..1 (False).
         `size_divisible`: batches made here from single images are padded to a multiple of this.
         `plain_dicts`: detections come as dictionaries (structures.plain_dicts) instead of BoxLists.
+        `num_classes`: with the background; labels of targets beyond it are refused.
         """
         super().__init__()
         self.backbone = backbone
@@ -52,6 +54,7 @@ class GeneralizedRCNN(nn.Module):
         self.to_bgr255 = to_bgr255
         self.size_divisible = size_divisible
         self.plain_dicts = plain_dicts
+        self.num_classes = num_classes
         # Not persistent: published checkpoints have no such entries.
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
@@ -67,7 +70,7 @@ class GeneralizedRCNN(nn.Module):
         Detections have the fields scores, labels and, with a mask head, mask (probabilities [n, 1, M, M]), by
         descending score, in the frame of the images given.
 
-        Raises ValueError in training without targets, or with masks missing.
+        Raises ValueError in training without targets, with masks missing, or with labels of no class.
         """
         images = self._to_batch(images)
         if not self.training:
@@ -112,4 +115,4 @@ class GeneralizedRCNN(nn.Module):
             target if isinstance(target, BoxList) else boxlist_from_dict(target, size)
             for target, size in zip(targets, images.image_sizes, strict=True)
         ]
-        return pad_targets(boxlists, self.pixel_mean.device)
+        return pad_targets(boxlists, self.pixel_mean.device, num_classes=self.num_classes)
