@@ -7,7 +7,8 @@ ROOT holds train/<class>/*.jpg and val/<class>/*.jpg. SGD with momentum 0.9 and 
 for 256 images (other batches in proportion), divided by ten after 30 and 60 epochs; random crops of 224
 pixels and mirroring. OUTPUT_DIR gets backbone.pth and backbone.safetensors, which MODEL.WEIGHT takes as they
 are: trainable batch norm becomes frozen batch norm. The pixel statistics are those of the config, so give the
---config-file and the keys that the detector will have.
+--config-file and the keys that the detector will have. A VGG without norms wants a tenth of the rate
+(SOLVER.BASE_LR) and pixels in units of their deviation (INPUT.PIXEL_STD), or its loss does not stay finite.
 
 --resume continues the run that OUTPUT_DIR holds, exactly. SIGTERM and SIGINT end it after the iteration under
 way, with a checkpoint. Exit status: 0 complete; 1 an error; 130 or 143 stopped by SIGINT or SIGTERM.

@@ -6,6 +6,7 @@ A module that needs a norm takes a `NormFactory` as an argument, so that no glob
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,11 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Takes the entries of an nn.BatchNorm2d as well, whose count of batches is of no use here."""
+        state_dict.pop(f"{prefix}num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def scale_shift(self) -> tuple[Tensor, Tensor]:
         """The affine map as two vectors [C]: scale and shift."""

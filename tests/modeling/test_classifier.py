@@ -113,8 +113,15 @@ def test_the_recipe_fits_bodies_with_and_without_norms(name: str) -> None:
 
 
 def test_a_trunk_goes_out_of_a_detectors_body_and_comes_back() -> None:
-    """With the same norm both are the same module."""
+    """With the same norm both are the same module; a frozen one takes the entries as well."""
     cfg = make_pretrain_config(None, "V-27-slim", 8)
+    trained_body = build_classifier(cfg, "V-27-slim", 5).trunk
+    trained(trained_body)
+    frozen_cfg = make_pretrain_config(None, "V-27-slim", 8, ["MODEL.BACKBONE.NORM", "FrozenBN"])
+    frozen = build_backbone(frozen_cfg).get_submodule("body")
+    frozen.load_state_dict(trained_body.state_dict())
+    for name, tensor in frozen.state_dict().items():
+        assert torch.equal(tensor, trained_body.state_dict()[name]), name
     with torch.device("meta"):
         backbone = build_backbone(cfg)
         classifier = build_classifier(cfg, "V-27-slim", 5)
