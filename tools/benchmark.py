@@ -36,7 +36,8 @@ from maskrcnn_benchmark.engine.benchmark.plan import plan_rows
 from maskrcnn_benchmark.engine.benchmark.processes import Interrupted, Processes
 from maskrcnn_benchmark.engine.benchmark.results import Results, load_results
 from maskrcnn_benchmark.engine.benchmark.rows import find_rows
-from maskrcnn_benchmark.engine.benchmark.run import Run, check_folder, resume, start_results
+from maskrcnn_benchmark.engine.benchmark.run import Run
+from maskrcnn_benchmark.engine.benchmark.start import check_folder, resume, start_results
 from maskrcnn_benchmark.engine.benchmark.table import TABLE_FILE, main_table, write_table
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device

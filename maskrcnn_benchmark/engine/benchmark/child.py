@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 # Of Linux: the process that the kernel kills first where memory runs out.
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 KILLED_FIRST = "1000"
+LONGEST_REASON = 400
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         idle_mib = resident_mib()
         measure(job, journal, device, idle_mib)
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, ValueError):  # what a user can mend needs no traceback
+            traceback.print_exc()
         journal.is_kept = True
         journal.fail(OUT_OF_MEMORY if is_out_of_memory(error) else FAILED, in_short(error))
         os._exit(1)  # other processes of the group may wait for this one: no farewell that waits for them
@@ -63,8 +66,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_short(error: BaseException) -> str:
-    """The first line of an error, with its kind where that is not simply a wrong value."""
-    text = (str(error).splitlines() or [""])[0]
+    """The start of an error's first line, with its kind where that is not simply a wrong value."""
+    text = textwrap.shorten((str(error).splitlines() or [""])[0], LONGEST_REASON, placeholder=" ...")
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,19 +14,13 @@ from maskrcnn_benchmark.engine.benchmark.measures import FAILED, OK, OURS, OUT_O
 from maskrcnn_benchmark.engine.benchmark.measuring import TRAINING_ENDS
 from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, key_of
 from maskrcnn_benchmark.engine.benchmark.processes import Processes
-from maskrcnn_benchmark.engine.benchmark.protocol import describe_protocol
 from maskrcnn_benchmark.engine.benchmark.results import (
     RESULTS_FILE,
-    SCHEMA_VERSION,
-    Environment,
     Results,
-    Settings,
-    load_results,
     save_results,
 )
-from maskrcnn_benchmark.engine.benchmark.typed_json import from_plain, to_plain
+from maskrcnn_benchmark.engine.benchmark.typed_json import from_plain
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX
 
 logger = logging.getLogger("maskrcnn_benchmark.benchmark")
 
@@ -35,8 +28,6 @@ MEASURES = (
     *("parameters", "macs", "load", "inference", "throughput", "training_memory"),
     *("training_throughput", "ap"),
 )
-# What makes two environments one: a run goes on only where these are as they were.
-SAME_PLACE = ("commit", "device", "num_processes", "num_threads", "torch")
 
 
 @dataclass
@@ -134,60 +125,3 @@ def describe_row(row: Row) -> str:
     if row.reason:
         parts.append(f"{row.status.replace('_', ' ')}: {row.reason}")
     return ", ".join([*parts, f"{row.seconds:.0f} s"])
-
-
-def start_results(environment: Environment, settings: Settings) -> Results:
-    """A run without rows."""
-    protocol = describe_protocol(settings, environment.device_type)
-    return Results(SCHEMA_VERSION, environment, settings, protocol, (), ())
-
-
-def check_folder(folder: Path, is_resumed: bool) -> None:
-    """Makes the folder of a run.
-
-    Raises:
-        ValueError: it cannot be written, holds a run that is not to be continued, or none that is.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=TEMPORARY_SUFFIX):
-            pass
-    except OSError as error:
-        raise ValueError(f"--output-dir {str(folder)!r} cannot be written: {error}; give another") from error
-    holds_run = (folder / RESULTS_FILE).exists()
-    if holds_run and not is_resumed:
-        raise ValueError(
-            f"--output-dir {str(folder)!r} already holds the results of a run; continue it with --resume, or "
-            "give another folder"
-        )
-    if is_resumed and not holds_run:
-        raise ValueError(f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}")
-
-
-def resume(folder: Path, new: Results) -> Results:
-    """The finished rows of the folder's run, to go on with; failed ones are measured again.
-
-    Raises:
-        ValueError: that run had other settings, or took place elsewhere.
-    """
-    old = load_results(folder / RESULTS_FILE)
-    here, there = to_plain(new.settings), to_plain(old.settings)
-    places = _place(new.environment), _place(old.environment)
-    differing = [
-        f"{name} {then[name]!r} -> {now[name]!r}"
-        for now, then in ((here, there), places)
-        for name in now
-        if now[name] != then[name]
-    ]
-    if differing:
-        raise ValueError(
-            f"--resume: {folder / RESULTS_FILE} is of another run: {'; '.join(differing)}. Ask for the same, "
-            "or give another --output-dir"
-        )
-    keep = [row for row in old.rows if row.status != FAILED]
-    peers = [row for row in old.peers if row.status != FAILED]
-    return replace(old, rows=tuple(keep), peers=tuple(peers))
-
-
-def _place(environment: Environment) -> dict[str, Any]:
-    return {name: getattr(environment, name) for name in SAME_PLACE}

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.engine.benchmark.child import is_out_of_memory
 from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
 from maskrcnn_benchmark.engine.benchmark.processes import Interrupted, Processes
 from maskrcnn_benchmark.engine.benchmark.results import RESULTS_FILE, load_results, save_results
-from maskrcnn_benchmark.engine.benchmark.run import check_folder, resume, start_results
+from maskrcnn_benchmark.engine.benchmark.start import check_folder, resume, start_results
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 # The child with 2 GiB more than it holds once everything is imported.
@@ -100,6 +100,19 @@ def test_a_run_of_other_settings_is_not_continued(tmp_path: Path) -> None:
     save_results(tmp_path / RESULTS_FILE, start_results(environment, tiny_settings()))
     with pytest.raises(ValueError, match=r"of another run: steps 1 -> 9"):
         resume(tmp_path, start_results(environment, tiny_settings(steps=9)))
+
+
+def test_rows_kept_from_another_commit_say_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path, tiny_plan(tmp_path, "first"), StopSignals())
+    run.results = replace(run.results, environment=replace(run.results.environment, commit="0ld"))
+    run.measure()
+    new = start_results(describe_environment(torch.device("cpu")), tiny_settings())
+    for _ in range(2):  # continued twice, the note stands once
+        results = resume(tmp_path, new)
+        save_results(tmp_path / RESULTS_FILE, results)
+    assert results.environment == new.environment
+    assert len(results.rows[0].notes) == 1
+    assert results.rows[0].notes[0].startswith("Measured at commit 0ld, ")
 
 
 def test_folders_that_cannot_serve(tmp_path: Path) -> None:

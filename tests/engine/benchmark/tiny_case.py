@@ -19,7 +19,8 @@ from maskrcnn_benchmark.engine.benchmark.plan import PlannedRow, plan_rows
 from maskrcnn_benchmark.engine.benchmark.processes import Processes
 from maskrcnn_benchmark.engine.benchmark.results import Results, Settings
 from maskrcnn_benchmark.engine.benchmark.rows import RowSpec
-from maskrcnn_benchmark.engine.benchmark.run import Run, start_results
+from maskrcnn_benchmark.engine.benchmark.run import Run
+from maskrcnn_benchmark.engine.benchmark.start import start_results
 from maskrcnn_benchmark.engine.benchmark.subject import OurDetector
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm
