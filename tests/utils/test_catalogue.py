@@ -87,6 +87,9 @@ def test_configs_exist_and_build_the_row(entry: CatalogueEntry) -> None:
     spelling = re.sub(r"X-(\d+)-\w+-FPN", r"R-\1-FPN", backbone)  # the family's name of a ResNeXt
     assert model["BACKBONE"]["CONV_BODY"] in (backbone, spelling)
     assert model.get("MASK_ON", False) == (detector == "Mask")
+    one_module_a_stage = entry.body.startswith("V2-19")
+    if entry.publisher == "vovnet-detectron2" and not one_module_a_stage:
+        assert model["VOVNET"]["SQUEEZE_EVERY_MODULE"]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from golden.reference import config_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -302,3 +303,14 @@ def test_detectrons_pickles(tmp_path: Path, whole: bool) -> None:
     assert report.unused == []
     assert not any(name.startswith("backbone.body.") for name in report.kept)
     assert whole == (report.kept == [])
+
+
+def test_a_trunk_of_unknown_pixels_is_said(tmp_path: Path) -> None:
+    """torchvision's names without the classifier, as some projects cut them, do not tell the convention."""
+    trunk = torchvision.models.resnet18().state_dict()
+    torch.save(
+        {name: value for name, value in trunk.items() if not name.startswith("fc.")}, tmp_path / "w.pth"
+    )
+    model = small_detector(4, 0, "MODEL.BACKBONE.CONV_BODY", "R-18-FPN", "MODEL.MASK_ON", False)
+    (warning,) = Checkpointer(model).load(tmp_path / "w.pth").warnings
+    assert "without its classifier" in warning

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from maskrcnn_benchmark.utils.weights.read import PICKLE, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, read_weights
+from maskrcnn_benchmark.utils.weights.restricted_pickle import encode
 
 STATE = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.ones(2)}
 
@@ -112,6 +114,30 @@ def test_a_malicious_pickle_does_not_run(
         with pytest.raises(ValueError, match="nothing in it was executed"):
             read_weights(path)
     assert not bait.exists()
+
+
+def test_a_pickle_leaves_no_trace_in_the_functions_it_may_call(tmp_path: Path) -> None:
+    before = encode.__defaults__
+    path = tmp_path / "w.pkl"
+    path.write_bytes(b"\x80\x02c_codecs\nencode\nN}U\x0c__defaults__U\x05utf-8\x85s\x86b0}.")
+    with pytest.raises(ValueError, match="sets attributes of a function; nothing in it was executed"):
+        read_weights(path)
+    assert encode.__defaults__ == before == ("latin1",)
+
+
+def test_the_message_names_what_is_asked_for_and_does_not_advise_to_run_it(tmp_path: Path) -> None:
+    for function, name in ((os.mkdir, r"(posix|nt)\.mkdir"), (eval, "eval")):
+        torch.save({"model": STATE, "b": Bait(function, "1")}, tmp_path / "w.pth")
+        with pytest.raises(ValueError, match=rf"executed\. It asks for {name}$"):
+            read_weights(tmp_path / "w.pth")
+
+
+def test_a_program_is_no_weights_file(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of a format that it no longer develops
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "w.pt")
+        with pytest.raises(ValueError, match="is a TorchScript archive, a program"):
+            read_weights(tmp_path / "w.pt")
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:

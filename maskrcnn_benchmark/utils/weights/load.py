@@ -108,6 +108,11 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
     converted = convert(state)
     if converted is None:
         report.source = f"{raw.kind} in the family's names"
+        if "conv1.weight" in state and "bn1.weight" in state:
+            report.warnings.append(
+                "a ResNet in torchvision's names without its classifier: with which pixels and eps it was "
+                "trained is not known, its values are taken as they are; give the whole classifier"
+            )
         return _Given(strip_prefix_if_present(state, BODY_PREFIX))
     report.source, report.dropped = converted.source, converted.dropped
     report.notes += converted.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ ZIP_START = b"PK\x03\x04"
 # A pickle of torch's magic number, with which its files before 1.6 begin.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 GIT_LFS_START = b"version https://git-lfs"
+# In torch's messages: what a file asks for beside tensors and plain values.
+UNSUPPORTED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 # Where the weights lie in a file's dictionary; without any of these names it is the weights itself.
 STATE_NAMES = ("model", "state_dict", "blobs")
 
@@ -111,9 +114,14 @@ def _read_torch(path: Path, where: str) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
-            f"executed. {_first_line(error)}"
+            f"executed. {_torch_reason(error)}"
         ) from error
     except Exception as error:  # a damaged file can end torch's reader in any way
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{where} is a TorchScript archive, a program and not weights alone; nothing in it was "
+                "executed. Have its state_dict() saved"
+            ) from error
         raise ValueError(
             f"{where} is truncated or damaged; download it again: {_first_line(error)}"
         ) from error
@@ -173,6 +181,12 @@ def _tensors_for_arrays(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tensors_for_arrays(item) for key, item in value.items()}
     return value
+
+
+def _torch_reason(error: Exception) -> str:
+    """What torch refused. The rest of its message advises to read the file unsafely."""
+    found = UNSUPPORTED.search(str(error))
+    return f"It asks for {found[1]}" if found else type(error).__name__
 
 
 def _first_line(error: Exception) -> str:

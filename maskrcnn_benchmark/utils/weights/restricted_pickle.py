@@ -10,6 +10,7 @@ import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import FunctionType
 from typing import IO, Any
 
 import numpy as np
@@ -77,6 +78,16 @@ ADMITTED: Mapping[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "scalar"): read_number for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): read_buffer for core in ("core", "_core")},
 }
+
+
+def _refuse_state(state: object) -> None:
+    raise ForbiddenPickleError("it sets attributes of a function")
+
+
+# Without it a pickle's BUILD sets attributes of these functions, their default arguments too, for good.
+for _admitted in ADMITTED.values():
+    if isinstance(_admitted, FunctionType):
+        _admitted.__dict__["__setstate__"] = _refuse_state
 
 
 class ArrayUnpickler(pickle.Unpickler):
