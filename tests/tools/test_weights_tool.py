@@ -18,6 +18,7 @@ from utils.small_detector import small_config, small_detector
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.utils.weights.catalogue import entries
+from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.read import read_weights
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -171,6 +172,8 @@ def test_convert(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().out
     assert "left out: " in told
     assert "needs MODEL.RESNETS.STRIDE_IN_1X1 False" in told
+    assert "needs INPUT.TO_BGR255 True" in told
+    assert dict(provenance_of(read_weights(converted)).requires)["INPUT.PIXEL_STD"] == [1.0, 1.0, 1.0]
     body = ("MODEL.BACKBONE.CONV_BODY", "R-50-FPN", "MODEL.FPN.OUT_CHANNELS", 32)
     opts = (*body, "MODEL.RESNETS.STRIDE_IN_1X1", False)
     states = []

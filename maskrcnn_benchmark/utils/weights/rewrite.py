@@ -50,8 +50,18 @@ def rewrite(raw: RawFile, body: str = "", pixels: PixelStatistics = FAMILY_PIXEL
         pixels=None,
         dropped=found.dropped,
         class_names=found.class_names,
-        requires=found.requires,
+        requires=found.requires + (_settings_of(pixels) if found.pixels is not None else ()),
         notes=found.notes,
+    )
+
+
+def _settings_of(pixels: PixelStatistics) -> tuple[tuple[str, object], ...]:
+    """The config under which weights folded for `pixels` compute what they should."""
+    scale = 1.0 if pixels.order == "bgr" else 255.0  # red, green, blue come in 0..1
+    return (
+        ("INPUT.TO_BGR255", pixels.order == "bgr"),
+        ("INPUT.PIXEL_MEAN", [value / scale for value in pixels.mean]),
+        ("INPUT.PIXEL_STD", [value / scale for value in pixels.std]),
     )
 
 
