@@ -55,6 +55,12 @@ class WeightMatch:
                 parts.append(f"{len(keys)} {title}: {', '.join(keys[:SHOWN])}{more}")
         return "; ".join(parts)
 
+    def listing(self) -> str:
+        """Every entry that does not fit, a line each."""
+        lines = [f"missing in the file: {key}" for key in self.missing]
+        lines += [f"unknown to the model: {key}" for key in self.unexpected]
+        return "\n".join(lines + [f"of another shape: {text}" for text in self.wrong_shape])
+
 
 def is_of_body(key: str) -> bool:
     """Whether an entry of a detector is filled by its body's weights."""

@@ -212,6 +212,17 @@ def test_incomplete_detector_is_refused_and_partial_when_asked(tmp_path: Path) -
         Checkpointer(model).load(path)
 
 
+def test_the_log_has_every_name_that_does_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = small_detector()
+    state = model.state_dict()
+    wrong = {f"nobody.{number}": torch.zeros(1) for number in range(20)}
+    cut = {key: value for key, value in state.items() if not key.startswith("roi_heads.")}
+    with caplog.at_level(logging.INFO), pytest.raises(ValueError, match="another architecture"):
+        Checkpointer(model).load(write(tmp_path / "cut.pth", cut | wrong))
+    for key in (*wrong, *(key for key in state if key.startswith("roi_heads."))):
+        assert f": {key}" in caplog.text
+
+
 def test_checkpoint_of_before_versions_loads(tmp_path: Path) -> None:
     """As the project wrote them at first: no format, version, config or class names."""
     first, model = small_detector(), small_detector(seed=1)

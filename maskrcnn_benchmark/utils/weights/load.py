@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ from maskrcnn_benchmark.utils.weights.read import RawFile
 from maskrcnn_benchmark.utils.weights.refusal import explain, lacks_stem
 from maskrcnn_benchmark.utils.weights.report import LoadReport
 
+logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
+
 NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config", "class_names", "format")
 
 
@@ -56,7 +59,7 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
         What was done, to be logged.
 
     Raises:
-        ValueError: they do not fit, or are not finite; the model is as before.
+        ValueError: they do not fit (the log has every name), or are not finite; the model is as before.
     """
     where = f"weights of {raw.path}"
     report = LoadReport(path=str(raw.path))
@@ -70,6 +73,7 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     match = match_state(model_state, state, shared_names(model))
     accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
     if not accepted or (lacks_stem(match) and not options.partial):
+        logger.info("%s, what does not fit:\n%s", where, match.listing())
         raise ValueError(explain(where, match, state, model_state))
     chosen = {key: state[name] for key, name in match.loaded.items()}
     if given.converted is not None:
