@@ -58,7 +58,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(PEERS)}")
     parser.add_argument("--steps", type=int, help="training steps (20; --quick 2)")
     parser.add_argument("--images", type=int, help="timed images (100; --quick 3)")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", help="of the throughput")
+    parser.add_argument(
+        "--batch-sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="of the throughput (4 8; a CPU 4; --quick none)",
+    )
     parser.add_argument("--dtypes", nargs="+", metavar="TYPE", help=f"of {', '.join(DTYPES)}")
     parser.add_argument("--quick", action="store_true", help="small images, few of them")
     parser.add_argument("--memory-breakdown", action="store_true", help="what each module saves for backward")

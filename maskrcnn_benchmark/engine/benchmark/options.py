@@ -47,7 +47,7 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
         "--images": (asked.images, 3 if asked.quick else 100),
     }
     steps, images = (_count(name, *values) for name, values in counts.items())
-    default_sizes = (2,) if asked.quick else (4, 8) if is_gpu else (4,)
+    default_sizes: tuple[int, ...] = () if asked.quick else (4, 8) if is_gpu else (4,)
     sizes = default_sizes if asked.batch_sizes is None else asked.batch_sizes
     default_dtypes = ("float32", "bfloat16") if is_gpu and not asked.quick else ("float32",)
     dtypes = tuple(dict.fromkeys(asked.dtypes or default_dtypes))

@@ -15,14 +15,14 @@ from maskrcnn_benchmark.engine.benchmark.stages import StageMeter, watched
 from maskrcnn_benchmark.engine.benchmark.subject import Counts, Subject
 from maskrcnn_benchmark.engine.inference_time import p90_of, wait_for
 
-WARM_UP_IMAGES = 3
+WARM_UP_IMAGES = {"cpu": 1, "cuda": 3}
 
 
 @torch.no_grad()
 def measure_times(subject: Subject, images: Images, num_images: int) -> InferenceTimes:
     """Milliseconds of every image, one at a time: copy to the device and model to final detections."""
     subject.model.eval()
-    for index in range(WARM_UP_IMAGES):
+    for index in range(WARM_UP_IMAGES[subject.device.type]):
         subject.detect(subject.to_device(subject.collate([images.test_image(index)])))
     times = [_time_image(subject, images, index) for index in range(num_images)]
     return InferenceTimes(statistics.median(times), p90_of(times), num_images, tuple(times), None)
