@@ -38,9 +38,9 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
         ),
         "inference": (
             f"Inference time is the median over {settings.images} images, one at a time after "
-            f"{WARM_UP_IMAGES[device_type]} not counted, of the copy to the device and the model up to its final "
-            "detections with the device waited for; loading and mask pasting are not in it, as in the "
-            "published tables."
+            f"{WARM_UP_IMAGES[device_type]} not counted, of the copy to the device and the model up to its "
+            "final detections with the device waited for; loading and mask pasting are not in it, as in "
+            "the published tables."
         ),
         "split": (
             f"The split is the median of each stage over {min(settings.images, SPLIT_IMAGES)} images in "
