@@ -11,7 +11,7 @@ from maskrcnn_benchmark.engine.benchmark.results import Settings
 from maskrcnn_benchmark.engine.benchmark.rows import RowSpec, weights_of
 
 DTYPES = ("float32", "bfloat16", "float16")
-FULL_SIZE, QUICK_SIZE = (800, 1333), (256, 427)  # short side, most of the long one
+FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, most of the long one
 IMAGES_PER_PROCESS = 2
 AP_NEEDS = "AP needs a data set (--dataset) and a weights file for the row (--weights-dir)"
 
