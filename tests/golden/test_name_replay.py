@@ -4,13 +4,15 @@ import pytest
 import torch
 from golden.reference import config_of, read_json
 
-from maskrcnn_benchmark.config.paths_catalog import ROOT_VARIABLE, DatasetCatalog
+from maskrcnn_benchmark.config.paths_catalog import ROOT_VARIABLE, DatasetCatalog, ModelCatalog
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils.weight_matching import match_keys, match_state, strip_prefix_if_present
 
 WEIGHTS = read_json("ops/checkpoint_keys.json")
 # data sets of the reference that are not catalogued here: keypoints, Pascal VOC and Cityscapes
 OTHER_DATASETS = ("keypoints_", "voc_", "cityscapes_")
+# weights of the reference whose models are not here
+OTHER_MODELS = ("X-152", "keypoint")
 
 
 def test_data_set_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +22,14 @@ def test_data_set_names(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {name: entry for name, entry in every.items() if not name.startswith(OTHER_DATASETS)}
     assert len(expected) == 6
     assert {name: DatasetCatalog.get(name) for name in expected} == expected
+
+
+def test_weights_names() -> None:
+    """Every catalogued name stands for the same address."""
+    every = read_json("ops/catalog.json")["models"]
+    expected = {name: url for name, url in every.items() if not any(part in name for part in OTHER_MODELS)}
+    assert len(expected) == len(every) - 2
+    assert {name: ModelCatalog.get(name) for name in expected} == expected
 
 
 # Differs on purpose, by case number: a name is cut at a dot only (there "b.weight" also fits "xb.weight"),
