@@ -106,7 +106,6 @@ def diff(first: str, second: str) -> int:
 
 def main() -> int:
     args = parse_arguments()
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `list | head` ends quietly
     try:
         if args.command in ("convert", "strip") and not args.dst.endswith(SUFFIX):
             raise ValueError(f"DST {args.dst!r}: the file to write is called *{SUFFIX}")
@@ -129,4 +128,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `list | head` ends quietly
     sys.exit(main())
