@@ -18,13 +18,13 @@ from maskrcnn_benchmark.utils.whole_file import open_whole
 ROOT = Path(__file__).parents[1]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="only say whether README.md is up to date")
     parser.add_argument("--root", type=Path, default=ROOT, metavar="FOLDER", help="the project's folder")
-    args = parser.parse_args(arguments)
+    args = parser.parse_args()
     readme = args.root / "README.md"
     try:
         text = readme.read_text(encoding="utf-8")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from scripts import TOOLS, run_script
 
 from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
@@ -23,7 +21,7 @@ from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.read import read_weights
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "train_net.py"
+SCRIPT = TOOLS / "train_net.py"
 TINY = [
     *("--config-file", str(ROOT / "configs" / "quick" / "mask_rcnn_V_39_FPN_gn_shapes.yaml")),
     *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64", "MODEL.DEVICE", "cpu", "SEED", "3"),
@@ -48,33 +46,14 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def train_net(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
-    """The script's main in this process: `train_net("--resume", "KEY", "VALUE")` adds to the tiny run."""
-    script = load_script()
+def train_net(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """The script in this process: `train_net("--resume", "KEY", "VALUE")` adds to the tiny run."""
     monkeypatch.setenv("MASKRCNN_BENCHMARK_DATASETS", str(datasets))
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", command(*arguments))
-        return int(script.main())
+        return run_script(*command(*arguments))
 
-    yield run
-    logger = logging.getLogger("maskrcnn_benchmark")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.propagate = True
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_net_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return run
 
 
 def command(*arguments: str) -> list[str]:

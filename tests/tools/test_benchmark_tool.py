@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 from engine.benchmark.tiny_case import tiny_config
+from scripts import TOOLS, run_script
 
 from maskrcnn_benchmark.engine.benchmark import environment
 from maskrcnn_benchmark.engine.benchmark.results import load_results
 
-TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
-
-
-def run_tool(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit status of the tool, run in this process."""
-    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr("sys.argv", ["benchmark.py", *arguments])
-    status: int = module.main()
-    return status
+SCRIPT = TOOLS / "benchmark.py"
 
 
 @pytest.fixture
@@ -38,7 +27,7 @@ def test_a_row_from_arguments_to_files(
     asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(environment, "commit", lambda: "abc1234")  # whatever else is being edited
-    assert run_tool(monkeypatch, *asked, "--memory-breakdown") == 0
+    assert run_script(SCRIPT, *asked, "--memory-breakdown") == 0
     folder = tmp_path / "out"
     assert sorted(path.name for path in folder.iterdir()) == ["report.html", "results.json", "table.md"]
     results = load_results(folder / "results.json")
@@ -58,13 +47,13 @@ def test_a_row_from_arguments_to_files(
     assert row.training_throughput is not None and row.training_throughput.num_processes == 1
     assert row.ap is None
     # a complete run has nothing left to do, and a new one needs a folder of its own
-    assert run_tool(monkeypatch, *asked, "--memory-breakdown", "--resume") == 0
+    assert run_script(SCRIPT, *asked, "--memory-breakdown", "--resume") == 0
     assert load_results(folder / "results.json") == results
     with pytest.raises(SystemExit, match="already holds the results of a run"):
-        run_tool(monkeypatch, *asked)
+        run_script(SCRIPT, *asked)
     files = [str(folder / "results.json")] * 2
     capsys.readouterr()
-    assert run_tool(monkeypatch, "--compare", *files) == 0
+    assert run_script(SCRIPT, "--compare", *files) == 0
     assert str(folder) in capsys.readouterr().out
 
 
@@ -79,13 +68,13 @@ def test_a_row_from_arguments_to_files(
         (["--resume"], "holds no results.json"),
     ],
 )
-def test_bad_input(more: list[str], message: str, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input(more: list[str], message: str, asked: list[str]) -> None:
     with pytest.raises(SystemExit, match=message):
-        run_tool(monkeypatch, *asked, *more)
+        run_script(SCRIPT, *asked, *more)
 
 
-def test_results_of_another_schema_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_another_schema_are_not_compared(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(SystemExit, match=r"results.json: schema_version: 99 is not 1"):
-        run_tool(monkeypatch, "--compare", str(file), str(file))
+        run_script(SCRIPT, "--compare", file, file)

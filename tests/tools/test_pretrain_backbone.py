@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from scripts import TOOLS, run_script
 
 from maskrcnn_benchmark.data.transforms.crops import RandomResizedCrop
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "tools" / "pretrain_backbone.py"
+SCRIPT = TOOLS / "pretrain_backbone.py"
 FLAGS = ("--body", "V-27-slim", "--epochs", "2", "--batch-size", "4", "--crop-size", "32")
 KEYS = ("SEED", "3", "MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0", "SOLVER.LOG_PERIOD", "1")
 
@@ -43,32 +40,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pretrain_backbone_script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def pretrain(images: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
-    """The script's main in this process: `pretrain(folder, "--flag", ..., "KEY", "VALUE", ...)`."""
-    script = load_script()
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
+def pretrain(images: Path) -> Runner:
+    """The script in this process: `pretrain(folder, "--flag", ..., "KEY", "VALUE", ...)`."""
 
     def run(folder: Path, *arguments: str, data: Path = images) -> int:
-        monkeypatch.setattr(sys, "argv", command(folder, data, *arguments))
-        return int(script.main())
+        return run_script(*command(folder, data, *arguments))
 
-    yield run
-    logger = logging.getLogger("maskrcnn_benchmark")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.propagate = True
+    return run
 
 
 def command(folder: Path, data: Path, *arguments: str) -> list[str]:

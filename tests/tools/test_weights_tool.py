@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import logging
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from engine import inference_case as case
+from scripts import TOOLS, run_script
 from utils.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -21,30 +17,10 @@ from maskrcnn_benchmark.utils.weights.catalogue import entries
 from maskrcnn_benchmark.utils.weights.provenance import provenance_of
 from maskrcnn_benchmark.utils.weights.read import read_weights
 
-TOOLS = Path(__file__).parents[2] / "tools"
-Tool = Callable[..., int]
 
-
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_script", TOOLS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def weights(monkeypatch: pytest.MonkeyPatch) -> Tool:
-    """`weights("inspect", file)`: the tool in this process."""
-    script = load_script("weights")
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["weights.py", *map(str, arguments)])
-        return int(script.main())
-
-    return run
+def weights(*arguments: object) -> int:
+    """The tool in this process: `weights("inspect", file)`."""
+    return run_script(TOOLS / "weights.py", *arguments)
 
 
 @pytest.fixture
@@ -61,18 +37,18 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_list_names_every_entry(weights: Tool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_every_entry(capsys: pytest.CaptureFixture[str]) -> None:
     assert weights("list") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [entry.name for entry in entries()]
 
 
-def test_fetch_of_an_unknown_name(weights: Tool) -> None:
+def test_fetch_of_an_unknown_name() -> None:
     with pytest.raises(SystemExit, match="error: unknown weights catalog://nothing/like/it"):
         weights("fetch", "nothing/like/it")
 
 
-def test_inspect_a_checkpoint(weights: Tool, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert weights("inspect", checkpoint) == 0
     told = capsys.readouterr().out
     model = small_detector(3)
@@ -92,7 +68,7 @@ def test_inspect_a_checkpoint(weights: Tool, checkpoint: Path, capsys: pytest.Ca
     assert facts["config"] == "inside"
 
 
-def test_inspect_others(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = {f"module.{name}": tensor for name, tensor in small_detector(81).state_dict().items()}
     state["module.rpn.head.conv.bias"] = torch.full((32,), torch.nan).half()
     torch.save({"model": state}, tmp_path / "w.pth")
@@ -113,7 +89,7 @@ def test_inspect_others(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFix
         weights("inspect", tmp_path / "none.pth")
 
 
-def test_strip(weights: Tool, checkpoint: Path, tmp_path: Path) -> None:
+def test_strip(checkpoint: Path, tmp_path: Path) -> None:
     published = tmp_path / "w.safetensors"
     assert weights("strip", checkpoint, published) == 0
     raw = read_weights(published)
@@ -127,7 +103,7 @@ def test_strip(weights: Tool, checkpoint: Path, tmp_path: Path) -> None:
         weights("strip", checkpoint, tmp_path / "w.pth")
 
 
-def test_strip_a_file_that_says_nothing(weights: Tool, tmp_path: Path) -> None:
+def test_strip_a_file_that_says_nothing(tmp_path: Path) -> None:
     """Config and class names can be given."""
     torch.save({"model": small_detector(3).state_dict()}, tmp_path / "w.pth")
     (tmp_path / "config.yaml").write_text(small_config(3).dump())
@@ -140,7 +116,7 @@ def test_strip_a_file_that_says_nothing(weights: Tool, tmp_path: Path) -> None:
     assert metadata["row"] == "V-27-slim-FPN Mask R-CNN"
 
 
-def test_diff(weights: Tool, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_diff(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights("strip", checkpoint, tmp_path / "w.safetensors")
     capsys.readouterr()
     assert weights("diff", checkpoint, tmp_path / "w.safetensors") == 0
@@ -159,7 +135,7 @@ def test_diff(weights: Tool, checkpoint: Path, tmp_path: Path, capsys: pytest.Ca
     assert f"{len(state) - 3} tensors are equal" in told
 
 
-def test_convert(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The converted file is this project's own, and gives what the source's file gives."""
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
@@ -189,45 +165,28 @@ def test_convert(weights: Tool, tmp_path: Path, capsys: pytest.CaptureFixture[st
         DetectronCheckpointer(small_config(4, *body), model).load(converted)
 
 
-def test_convert_of_the_unknown(weights: Tool, tmp_path: Path) -> None:
+def test_convert_of_the_unknown(tmp_path: Path) -> None:
     torch.save(torch.nn.LSTM(2, 2).state_dict(), tmp_path / "w.pth")
     with pytest.raises(SystemExit, match="names of no project that is known here: bias_hh_l0"):
         weights("convert", tmp_path / "w.pth", tmp_path / "x.safetensors")
 
 
-@pytest.fixture
-def test_net(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tool]:
-    script = load_script("test_net")
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["test_net.py", *map(str, arguments)])
-        return int(script.main())
-
-    yield run
-    logger = logging.getLogger("maskrcnn_benchmark")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.propagate = True
-
-
-def test_a_published_file_is_enough_to_test(test_net: Tool, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_published_file_is_enough_to_test(checkpoint: Path, tmp_path: Path) -> None:
     """No --config-file; keys given still change what the file says."""
+    script = TOOLS / "test_net.py"
     case.write_dataset(tmp_path, 2)
     data = f"('{tmp_path}/annotations.json@{tmp_path}',)"
     changed = ("DATASETS.TEST", data, "DATALOADER.NUM_WORKERS", 0, "TEST.IMS_PER_BATCH", 1)
     reports = []
     published = Checkpointer(small_detector(3), save_dir=checkpoint.parent).publish("bare")
     with pytest.raises(SystemExit, match="holds no config"):
-        test_net("MODEL.WEIGHT", published, *changed)
+        run_script(script, "MODEL.WEIGHT", published, *changed)
     for index, arguments in enumerate((("MODEL.WEIGHT", checkpoint), ("--ckpt", checkpoint))):
         out = tmp_path / f"out{index}"
-        assert test_net(*arguments, *changed, "OUTPUT_DIR", out, "MODEL.DEVICE", "cpu") == 0
+        assert run_script(script, *arguments, *changed, "OUTPUT_DIR", out, "MODEL.DEVICE", "cpu") == 0
         reports.append(next((out / "inference").glob("*/bbox.json")).read_text())
         assert "V-27-slim-FPN" in (out / "report.md").read_text()
     assert reports[0] == reports[1]
     assert len(json.loads(reports[0])) > 0
     with pytest.raises(SystemExit, match=r"no weights to test: give MODEL\.WEIGHT"):
-        test_net(*changed)
+        run_script(script, *changed)

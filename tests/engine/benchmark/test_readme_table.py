@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from engine.benchmark import report_case as case
+from scripts import TOOLS, run_script
 
 from maskrcnn_benchmark.engine.benchmark.readme_block import BEGIN, END, newest_runs, updated_readme
 from maskrcnn_benchmark.engine.benchmark.results import Results, save_results
 
-ROOT = Path(__file__).parents[3]
+SCRIPT = TOOLS / "update_readme_table.py"
 README = f"# Title\n\nBefore.\n\n{BEGIN}\nold\n{END}\n\nAfter.\n"
-
-
-@pytest.fixture(scope="module")
-def tool() -> Callable[[list[str]], int]:
-    spec = importlib.util.spec_from_file_location(
-        "update_readme_table", ROOT / "tools" / "update_readme_table.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    main: Callable[[list[str]], int] = module.main
-    return main
 
 
 @pytest.fixture
@@ -52,24 +39,22 @@ def of(device: str = "Card Two", date: str = "2026-11-22", quick: bool = False) 
     return replace(whole, environment=environment, settings=replace(whole.settings, quick=quick))
 
 
-def test_the_readme_of_this_project_is_fresh(tool: Callable[[list[str]], int]) -> None:
+def test_the_readme_of_this_project_is_fresh() -> None:
     """After a new result: python tools/update_readme_table.py."""
-    assert tool(["--check"]) == 0
+    assert run_script(SCRIPT, "--check") == 0
 
 
-def test_writing_and_checking(
-    project: Path, tool: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--root", str(project)]
-    assert tool([*options, "--check"]) == 1
+def test_writing_and_checking(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--root", project)
+    assert run_script(SCRIPT, *options, "--check") == 1
     assert "stale; run python tools/update_readme_table.py" in capsys.readouterr().out
     assert (project / "README.md").read_text(encoding="utf-8") == README, "--check writes nothing"
-    assert tool(options) == 0 and tool([*options, "--check"]) == 0
+    assert run_script(SCRIPT, *options) == 0 and run_script(SCRIPT, *options, "--check") == 0
     text = (project / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# Title\n\nBefore.\n\n") and text.endswith("\n\nAfter.\n")
     assert "old" not in text
     record(project, "2026-11-22_cuda", of())
-    assert tool([*options, "--check"]) == 1, "a new result makes the table stale"
+    assert run_script(SCRIPT, *options, "--check") == 1, "a new result makes the table stale"
 
 
 def test_the_block_names_machine_date_and_commit(project: Path) -> None:
@@ -111,13 +96,13 @@ def test_markers_that_are_no_pair(tmp_path: Path, text: str) -> None:
         updated_readme(text, tmp_path)
 
 
-def test_results_without_a_place(project: Path, tool: Callable[[list[str]], int]) -> None:
+def test_results_without_a_place(project: Path) -> None:
     (project / "README.md").write_text("# Title\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"no place for the runs .*2026-11-21_cuda.*begin"):
-        tool(["--root", str(project), "--check"])
+        run_script(SCRIPT, "--root", project, "--check")
 
 
-def test_a_result_that_cannot_be_read(project: Path, tool: Callable[[list[str]], int]) -> None:
+def test_a_result_that_cannot_be_read(project: Path) -> None:
     (project / "benchmarks/results/2026-11-21_cuda/results.json").write_text('{"schema_version": 0}')
     with pytest.raises(SystemExit, match=r"results.json: schema_version: 0 is not"):
-        tool(["--root", str(project)])
+        run_script(SCRIPT, "--root", project)

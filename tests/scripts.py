@@ -1,0 +1,50 @@
+"""Scripts of tools/ run in the test's own process: quick, and open to a test's patches."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOOLS = Path(__file__).parents[1] / "tools"
+LAUNCHER_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+
+
+def run_script(script: str | Path, *arguments: object) -> int:
+    """The exit status of a script's `main`, started by no launcher and with these arguments.
+
+    Afterwards the command line and the environment are as they were, and the log's files are closed.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        for name in LAUNCHER_VARIABLES:
+            patch.delenv(name, raising=False)
+        module = load_script(Path(script), patch)
+        try:
+            return int(module.main())
+        finally:
+            close_log()
+
+
+def load_script(path: Path, patch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, in `sys.modules` until `patch` is undone."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_script", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    patch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def close_log() -> None:
+    """Closes the handlers that `setup_logger` left, and hands later records to pytest again."""
+    logger = logging.getLogger("maskrcnn_benchmark")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = True
