@@ -14,9 +14,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK
-from maskrcnn_benchmark.engine.benchmark.random_weights import HOW, quiet_residuals, spread_answers
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.engine.benchmark.subject import CALIBRATION_IMAGES, Counts
+from maskrcnn_benchmark.engine.benchmark.subject import Counts, prepare_random_weights
 from maskrcnn_benchmark.engine.inference import autocast
 
 TORCHVISION = "torchvision"
@@ -128,13 +127,5 @@ class TorchvisionDetector:
 
     def prepare_load(self, images: Images) -> str:
         """On the first images."""
-        self.model.eval()
-        quiet_residuals(self.model)
-        samples = [images.test_image(index) for index in range(CALIBRATION_IMAGES)]
-
-        def run() -> None:
-            for sample in samples:
-                self.detect(self.to_device(self.collate([sample])))
-
-        spread_answers(self.detector.rpn.head, self.detector.roi_heads.box_predictor, run)
-        return HOW.format(images=CALIBRATION_IMAGES)
+        box_predictor = self.detector.roi_heads.box_predictor
+        return prepare_random_weights(self, self.detector.rpn.head, box_predictor, images)

@@ -60,6 +60,22 @@ class Subject(Protocol):
         """Gives random weights a realistic load; says how."""
 
 
+def prepare_random_weights(
+    subject: Subject, rpn_head: nn.Module, box_predictor: nn.Module, images: Images
+) -> str:
+    """Gives random weights a realistic load, by the subject's answers to the first images; says how."""
+    subject.model.eval()
+    quiet_residuals(subject.model)
+    samples = [images.test_image(index) for index in range(CALIBRATION_IMAGES)]
+
+    def run() -> None:
+        for sample in samples:
+            subject.detect(subject.to_device(subject.collate([sample])))
+
+    spread_answers(rpn_head, box_predictor, run)
+    return HOW.format(images=CALIBRATION_IMAGES)
+
+
 class TrainBatch(NamedTuple):
     """Images and targets on the host."""
 
@@ -139,13 +155,5 @@ class OurDetector:
 
     def prepare_load(self, images: Images) -> str:
         """On the first images."""
-        self.model.eval()
-        quiet_residuals(self.model)
-        samples = [images.test_image(index) for index in range(CALIBRATION_IMAGES)]
-
-        def run() -> None:
-            for sample in samples:
-                self.detect(self.to_device(self.collate([sample])))
-
-        spread_answers(self.detector.rpn.head, self.detector.roi_heads.box.predictor, run)
-        return HOW.format(images=CALIBRATION_IMAGES)
+        box_predictor = self.detector.roi_heads.box.predictor
+        return prepare_random_weights(self, self.detector.rpn.head, box_predictor, images)
