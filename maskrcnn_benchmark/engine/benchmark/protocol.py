@@ -11,11 +11,6 @@ from maskrcnn_benchmark.engine.benchmark.training import WARM_UP_STEPS
 
 def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
     """A sentence for each measure, by its name."""
-    count, steps = settings.images_per_process, settings.steps
-    if device_type == "cuda":
-        peak = "the most that torch allocated, and reserved, on the GPU"
-    else:
-        peak = "the process's peak resident set above that of the idle process, not a GPU's number,"
     return {
         "sizes": (
             f"Images have their short side at {settings.short_side} and their long side at most at "
@@ -27,6 +22,26 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
             "so that about 1000 proposals reach the box head and about 100 detections leave it; each row "
             "says how many did."
         ),
+        **_describe_training(settings, device_type),
+        **_describe_inference(settings, device_type),
+        "macs": (
+            "MACs are half the operations that torch.utils.flop_counter counts on one padded image: "
+            "convolutions, matrix products and RoIAlign's interpolation."
+        ),
+        "ap": (
+            "AP is COCO's, by the evaluator of tools/test_net.py; it needs a data set (--dataset) and a "
+            "weights file for the row (--weights-dir)."
+        ),
+    }
+
+
+def _describe_training(settings: Settings, device_type: str) -> dict[str, str]:
+    count, steps = settings.images_per_process, settings.steps
+    if device_type == "cuda":
+        peak = "the most that torch allocated, and reserved, on the GPU"
+    else:
+        peak = "the process's peak resident set above that of the idle process, not a GPU's number,"
+    return {
         "training_memory": (
             f"Training memory is {peak} over {steps} steps of forward, backward and optimizer at {count} "
             "images per process, with as many objects per image as in the data."
@@ -36,6 +51,11 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
             f"{WARM_UP_STEPS[device_type]} that do not count, data loading apart, per process and summed "
             "over all processes."
         ),
+    }
+
+
+def _describe_inference(settings: Settings, device_type: str) -> dict[str, str]:
+    return {
         "inference": (
             f"Inference time is the median over {settings.images} images, one at a time after "
             f"{WARM_UP_IMAGES[device_type]} not counted, of the copy to the device and the model up to its "
@@ -50,14 +70,6 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
         "throughput": (
             f"Throughput is the images per second of {TIMED_BATCHES} batches after one that does not count, "
             "summed over all processes."
-        ),
-        "macs": (
-            "MACs are half the operations that torch.utils.flop_counter counts on one padded image: "
-            "convolutions, matrix products and RoIAlign's interpolation."
-        ),
-        "ap": (
-            "AP is COCO's, by the evaluator of tools/test_net.py; it needs a data set (--dataset) and a "
-            "weights file for the row (--weights-dir)."
         ),
     }
 
