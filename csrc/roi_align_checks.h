@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "checks.h"
+#include "memory_format.h"
 #include "roi_geometry.h"
 
 namespace maskrcnn_benchmark {
 
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
@@ -84,27 +84,6 @@ inline void check_grad(const char* op, const Tensor& grad, const Tensor& rois, c
                   op, ": grad must have the shape [", rois.size(0), ", ", pyramid.channels, ", ",
                   pyramid.pooled_h, ", ", pyramid.pooled_w, "], got ", shape_of(grad));
   check_same_device(op, "grad", grad, "rois", rois);
-}
-
-// Are the channels of a pixel neighbours in memory, without gaps?
-inline bool is_channels_last(const Tensor& tensor) {
-  int64_t expected = 1;
-  for (int64_t axis : {1, 3, 2, 0}) {
-    if (tensor.size(axis) != 1 && tensor.stride(axis) != expected) {
-      return false;
-    }
-    expected *= tensor.size(axis);
-  }
-  return true;
-}
-
-inline MemoryFormat memory_format(bool channels_last) {
-  return channels_last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
-}
-
-inline Tensor empty_as(const Tensor& like, const std::vector<int64_t>& shape, bool channels_last) {
-  return torch::stable::empty(shape, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                              memory_format(channels_last));
 }
 
 // Boxes are float32 whatever the features are, float64 only beside float64 features.

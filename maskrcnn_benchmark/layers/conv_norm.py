@@ -2,26 +2,30 @@
 
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
-the folded weight is prepared once, and on a CPU oneDNN runs convolution, sum and ReLU in one pass.
+the folded weight is prepared once, and on a CPU Winograd's method (3x3, float32) or oneDNN runs convolution
+and ReLU in one pass, oneDNN the sum too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
+Method = Literal["winograd", "onednn", "torch"]
 Sources = tuple[Tensor, ...]
 Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class PreparedConv:
-    """A convolution's weight and bias with the norm folded in, in the type and layout they run in.
+    """A convolution's weight and bias with the norm folded in, in the type and layout that `method` takes.
 
     `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that
     their memory cannot be reused, which would make two states look the same.
@@ -29,6 +33,7 @@ class PreparedConv:
 
     weight: Tensor
     bias: Tensor | None
+    method: Method
     dtype: torch.dtype
     sources: Sources
     stamp: Stamp
@@ -117,20 +122,29 @@ def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None) -> PreparedConv:
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
     stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in sources)
-    onednn = _fits_onednn(x, dtype)
+    method = _choose_method(x, conv, dtype)
     old = conv.prepared
-    if old is not None and (old.stamp, old.dtype, old.weight.is_mkldnn) == (stamp, dtype, onednn):
+    if old is not None and (old.stamp, old.dtype, old.method) == (stamp, dtype, method):
         return old
     weight, bias = (None if part is None else part.detach().to(dtype) for part in fold_norm(conv, norm))
     assert weight is not None
-    if onednn:
+    if method == "winograd":
+        weight = winograd_weight(weight)
+    elif method == "onednn":
         weight = torch.ops.mkldnn._reorder_convolution_weight(
             weight.contiguous(), conv.padding, conv.stride, conv.dilation, conv.groups, list(x.shape)
         )
     else:
         weight = weight.contiguous(memory_format=torch.channels_last)
-    conv.prepared = PreparedConv(weight, bias, dtype, tuple(tensor.detach() for tensor in sources), stamp)
+    conv.prepared = PreparedConv(weight, bias, method, dtype, tuple(part.detach() for part in sources), stamp)
     return conv.prepared
+
+
+def _choose_method(x: Tensor, conv: Conv2d, dtype: torch.dtype) -> Method:
+    """The fastest way to run `conv` on x's device in this type."""
+    if x.device.type == "cpu" and dtype == torch.float32 and fits_winograd(conv):
+        return "winograd"
+    return "onednn" if _fits_onednn(x, dtype) else "torch"
 
 
 def _fits_onednn(x: Tensor, dtype: torch.dtype) -> bool:
@@ -147,17 +161,21 @@ def _run_prepared(
 ) -> Tensor:
     made = _prepared(x, conv, norm)
     x = x.to(made.dtype)
-    if not made.weight.is_mkldnn:
+    if made.method == "torch":
         return finish_conv(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
-    geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
     fused_norm = norm is None or isinstance(norm, FrozenBatchNorm2d)
+    fused_relu = relu and fused_norm and residual is None
+    if made.method == "winograd":
+        out = winograd_conv2d(x, made.weight, made.bias, conv.out_channels, fused_relu)
+        return out if fused_relu else finish_conv(out, norm, relu, residual)
+    geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
     if fused_norm and residual is not None and _accumulates(residual, made.dtype):
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             residual, x, made.weight, made.bias, *geometry, "add", 1.0, "relu" if relu else None, [], ""
         )
-    unary = "relu" if relu and fused_norm and residual is None else "none"
+    unary = "relu" if fused_relu else "none"
     out = torch.ops.mkldnn._convolution_pointwise(x, made.weight, made.bias, *geometry, unary, [], "")
-    return out if unary == "relu" else finish_conv(out, norm, relu, residual)
+    return out if fused_relu else finish_conv(out, norm, relu, residual)
 
 
 def _accumulates(residual: Tensor, dtype: torch.dtype) -> bool:

@@ -77,7 +77,8 @@ def inputs(channels: int = 8, size: int = 9) -> Tensor:
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "groups", "bias"), [(1, 1, 1, False), (3, 2, 1, True), (3, 1, 4, False)]
+    ("kernel", "stride", "groups", "bias"),
+    [(1, 1, 1, False), (3, 2, 1, True), (3, 1, 1, True), (3, 1, 4, False)],
 )
 def test_forward_agrees_with_the_separate_layers(
     make_norm: Callable[[int], nn.Module | None],
@@ -89,10 +90,10 @@ def test_forward_agrees_with_the_separate_layers(
     groups: int,
     bias: bool,
 ) -> None:
-    conv = Conv2d(8, 16, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias).to(dtype)
+    conv = Conv2d(16, 16, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias).to(dtype)
     norm = make_norm(16)
     norm = norm if norm is None else norm.to(dtype)
-    x = inputs().to(dtype)
+    x = inputs(16).to(dtype)
     size = conv(x).shape
     residual = torch.randn(size, dtype=dtype) if with_residual else None
     want = separate(x, conv, norm, relu, residual)

@@ -16,7 +16,6 @@ from maskrcnn_benchmark.modeling.registry import BACKBONES
 from maskrcnn_benchmark.models.listing import (
     COLUMNS,
     INPUT_HW,
-    as_markdown,
     as_text,
     describe_backbone,
     describe_backbones,
@@ -83,21 +82,19 @@ def test_the_page_lists_every_backbone_once() -> None:
     assert listed == sorted(BACKBONES)
 
 
-@pytest.mark.parametrize("pattern", ["R-18-*", "V2-19-slim-dw-*", "MobileNet-V3-large-C5"])
-def test_the_page_is_up_to_date(pattern: str) -> None:
-    rows = describe_backbones(pattern)
+def test_the_text_has_every_name() -> None:
+    rows = describe_backbones("R-18-*")
     assert rows
-    missing = [line for line in as_markdown(rows).splitlines() if line not in PAGE.read_text()]
-    assert not missing, "write it anew: python tools/list_models.py --markdown docs/models.md"
     assert all(row.name in as_text(rows) for row in rows)
 
 
-@pytest.mark.slow
-def test_the_whole_page_is_up_to_date(tmp_path: Path) -> None:
+def test_the_page_is_up_to_date(tmp_path: Path) -> None:
     page = tmp_path / "models.md"
     command = [sys.executable, str(ROOT / "tools" / "list_models.py"), "--markdown", str(page)]
     subprocess.run(command, check=True, timeout=600)
-    assert page.read_text() == PAGE.read_text()
+    assert page.read_text() == PAGE.read_text(), (
+        "write it anew: python tools/list_models.py --markdown docs/models.md"
+    )
 
 
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:

@@ -1,0 +1,276 @@
+// A 3x3 convolution of stride 1 and padding 1 in float32 on the CPU, by Winograd's minimal filtering (see
+// winograd_kernels.h): about two and a half times as fast as the direct convolution. Maps are channels_last.
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "checks.h"
+#include "cpu/parallel.h"
+#include "cpu/winograd_kernels.h"
+#include "memory_format.h"
+
+namespace maskrcnn_benchmark::cpu {
+namespace {
+
+using torch::headeronly::ScalarType;
+
+// Tiles that a thread works on at once: more use a filter more often, fewer stay in the second cache.
+constexpr int64_t kTilesPerTask = 56;
+// Output channels whose products a thread holds at once.
+constexpr int64_t kChannelsPerPass = 64;
+
+// The best loops that this processor runs, as far as ATen's own variable ATEN_CPU_CAPABILITY allows; null if
+// it has neither AVX2 nor AVX-512.
+const WinogradKernels* choose_kernels() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  const char* set = std::getenv("ATEN_CPU_CAPABILITY");
+  const auto allowed = [set](const char* name) { return set == nullptr || std::strcmp(set, name) == 0; };
+  if (winograd_avx512() != nullptr && __builtin_cpu_supports("avx512f") && allowed("avx512")) {
+    return winograd_avx512();
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      (allowed("avx2") || allowed("avx512"))) {
+    return winograd_avx2();
+  }
+#endif
+  return nullptr;
+}
+
+const WinogradKernels* kernels() {
+  static const WinogradKernels* const chosen = choose_kernels();
+  return chosen;
+}
+
+int64_t winograd_columns() {
+  return kernels() == nullptr ? 0 : kernels()->columns;
+}
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+void check_float(const char* op, const char* name, const Tensor& tensor) {
+  STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, op, ": ", name, " must be float32, got ",
+                  dtype_of(tensor));
+}
+
+// U = G g G^T of one filter, in double: weights are transformed once and used often.
+void transform_filter(const float* filter, double out[kInputTile][kInputTile]) {
+  static const double h = std::sqrt(0.5), r = std::sqrt(2.0);
+  static const double g[kInputTile][3] = {{1, 0, 0},
+                                          {-2.0 / 3, -2 * h / 3, -1.0 / 3},
+                                          {-2.0 / 3, 2 * h / 3, -1.0 / 3},
+                                          {1.0 / 6, r / 6, 1.0 / 3},
+                                          {1.0 / 6, -r / 6, 1.0 / 3},
+                                          {0, 0, 1}};
+  for (int y = 0; y < kInputTile; ++y) {
+    double row[3];
+    for (int j = 0; j < 3; ++j) {
+      row[j] = g[y][0] * filter[j] + g[y][1] * filter[3 + j] + g[y][2] * filter[6 + j];
+    }
+    for (int x = 0; x < kInputTile; ++x) {
+      out[y][x] = row[0] * g[x][0] + row[1] * g[x][1] + row[2] * g[x][2];
+    }
+  }
+}
+
+Tensor winograd_weight(const Tensor& weight) {
+  const char* op = "winograd_weight";
+  STD_TORCH_CHECK(kernels() != nullptr, op, ": this processor has neither AVX2 nor AVX-512");
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, op,
+                  ": weight must have the shape [K, C, 3, 3], got ", shape_of(weight));
+  check_float(op, "weight", weight);
+  const int64_t outputs = weight.size(0), channels = weight.size(1), columns = kernels()->columns;
+  STD_TORCH_CHECK(
+      outputs > 0 && outputs % kChannelBlock == 0 && channels > 0 && channels % kChannelBlock == 0, op,
+      ": channels must be multiples of ", kChannelBlock, ", got ", channels, " in and ", outputs, " out");
+  const int64_t panels = ceil_div(outputs, columns);
+  const Tensor filters = torch::stable::contiguous(weight);
+  Tensor packed = torch::stable::new_zeros(weight, {panels, kPositions, channels, columns});
+  const float* from = filters.const_data_ptr<float>();
+  float* to = packed.mutable_data_ptr<float>();
+  torch::stable::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin * columns; k < std::min(end * columns, outputs); ++k) {
+      float* panel = to + k / columns * kPositions * channels * columns + k % columns;
+      for (int64_t c = 0; c < channels; ++c) {
+        double transformed[kInputTile][kInputTile];
+        transform_filter(from + (k * channels + c) * 9, transformed);
+        for (int p = 0; p < kPositions; ++p) {
+          panel[(p * channels + c) * columns] =
+              static_cast<float>(transformed[p / kInputTile][p % kInputTile]);
+        }
+      }
+    }
+  });
+  return packed;
+}
+
+struct AlignedFree {
+  void operator()(float* memory) const { std::free(memory); }
+};
+
+// What one thread computes with, in whole cache lines.
+struct Scratch {
+  std::unique_ptr<float[], AlignedFree> values;    // V
+  std::unique_ptr<float[], AlignedFree> products;  // M
+
+  static float* allocate(int64_t count) {
+    void* memory = std::aligned_alloc(64, static_cast<size_t>(ceil_div(count, 16) * 64));
+    STD_TORCH_CHECK(memory != nullptr, "winograd_conv2d: out of memory");
+    return static_cast<float*>(memory);
+  }
+};
+
+// One convolution: its maps are [N, H, W, C] and [N, H, W, K] in memory.
+struct Convolution {
+  const WinogradKernels& kernel;
+  const float* in;
+  const float* weight;  // [panels, 36, C, columns]
+  const float* bias;    // [K]
+  const float* zeros;   // [C], the pixels around the image
+  float* out;
+  int64_t batch, height, width, channels, outputs;
+  bool relu;
+
+  int64_t tile_rows() const { return ceil_div(height, kOutputTile); }
+  int64_t tile_columns() const { return ceil_div(width, kOutputTile); }
+  int64_t tiles() const { return batch * tile_rows() * tile_columns(); }
+
+  // Whole blocks of tiles a task, and as many tasks as threads where there are enough.
+  int64_t tiles_per_task() const {
+    const int64_t tasks =
+        std::max<int64_t>(torch::stable::get_num_threads(), ceil_div(tiles(), kTilesPerTask));
+    return ceil_div(ceil_div(tiles(), tasks), kernel.rows) * kernel.rows;
+  }
+
+  struct Corner {
+    int64_t image, y, x;  // of the tile's first output pixel
+  };
+
+  Corner corner(int64_t tile) const {
+    const int64_t image = tile / (tile_rows() * tile_columns()), rest = tile % (tile_rows() * tile_columns());
+    return {image, rest / tile_columns() * kOutputTile, rest % tile_columns() * kOutputTile};
+  }
+
+  // V of the tiles from `first` on.
+  void read_tiles(int64_t first, int64_t count, int64_t position_stride, float* values) const {
+    const float* pixels[kPositions];
+    for (int64_t t = 0; t < count; ++t) {
+      const Corner at = corner(first + t);
+      for (int p = 0; p < kPositions; ++p) {
+        const int64_t y = at.y + p / kInputTile - 1, x = at.x + p % kInputTile - 1;
+        const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+        pixels[p] = inside ? in + ((at.image * height + y) * width + x) * channels : zeros;
+      }
+      float* block = values + t / kernel.rows * kernel.rows * channels;
+      kernel.transform_input(pixels, channels, position_stride, block + t % kernel.rows * kChannelBlock);
+    }
+  }
+
+  // M of `count` tiles and the output channels from `from` to `to`.
+  void multiply_tiles(const float* values, int64_t position_stride, int64_t count, int64_t from, int64_t to,
+                      float* products) const {
+    const int64_t panel_size = channels * kernel.columns;
+    for (int64_t p = 0; p < kPositions; ++p) {
+      for (int64_t k = from; k < to; k += kernel.columns) {
+        const float* panel = weight + (k / kernel.columns * kPositions + p) * panel_size;
+        for (int64_t t = 0; t < count; t += kernel.rows) {
+          kernel.multiply(values + p * position_stride + t * channels, panel, channels,
+                          std::min<int64_t>(kernel.rows, count - t), kChannelsPerPass,
+                          products + (p * count + t) * kChannelsPerPass + k - from);
+        }
+      }
+    }
+  }
+
+  void write_tiles(const float* products, int64_t first, int64_t count, int64_t from, int64_t to) const {
+    for (int64_t t = 0; t < count; ++t) {
+      const Corner at = corner(first + t);
+      kernel.transform_output(products + t * kChannelsPerPass, count * kChannelsPerPass, to - from,
+                              bias + from, relu, std::min<int64_t>(kOutputTile, height - at.y),
+                              std::min<int64_t>(kOutputTile, width - at.x), width * outputs, outputs,
+                              out + ((at.image * height + at.y) * width + at.x) * outputs + from);
+    }
+  }
+
+  void run() const {
+    const int64_t step = tiles_per_task();
+    parallel_tasks<Scratch>(ceil_div(tiles(), step), [&](int64_t task, Scratch& scratch) {
+      if (scratch.values == nullptr) {
+        scratch.values.reset(Scratch::allocate(kPositions * step * channels));
+        scratch.products.reset(Scratch::allocate(kPositions * step * kChannelsPerPass));
+      }
+      const int64_t first = task * step, count = std::min(step, tiles() - first);
+      read_tiles(first, count, step * channels, scratch.values.get());
+      for (int64_t from = 0; from < outputs; from += kChannelsPerPass) {
+        const int64_t to = std::min(from + kChannelsPerPass, outputs);
+        multiply_tiles(scratch.values.get(), step * channels, count, from, to, scratch.products.get());
+        write_tiles(scratch.products.get(), first, count, from, to);
+      }
+    });
+  }
+};
+
+Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                       int64_t out_channels, bool relu) {
+  const char* op = "winograd_conv2d";
+  STD_TORCH_CHECK(kernels() != nullptr, op, ": this processor has neither AVX2 nor AVX-512");
+  STD_TORCH_CHECK(x.dim() == 4, op, ": x must have the shape [N, C, H, W], got ", shape_of(x));
+  check_float(op, "x", x);
+  check_float(op, "weight", weight);
+  const int64_t channels = x.size(1), columns = kernels()->columns;
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.is_contiguous() && weight.size(1) == kPositions &&
+                      weight.size(2) == channels && weight.size(3) == columns && out_channels > 0 &&
+                      out_channels % kChannelBlock == 0 && weight.size(0) == ceil_div(out_channels, columns),
+                  op, ": weight must be winograd_weight's result for [", out_channels, ", ", channels,
+                  ", 3, 3], got ", shape_of(weight));
+  STD_TORCH_CHECK(is_channels_last(x), op, ": x must be channels_last");
+  std::vector<float> zeros(std::max(channels, out_channels), 0.0f);
+  const float* shift = zeros.data();
+  Tensor shifts;
+  if (bias.has_value()) {
+    check_float(op, "bias", *bias);
+    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == out_channels, op, ": bias must have the shape [",
+                    out_channels, "], got ", shape_of(*bias));
+    shifts = torch::stable::contiguous(*bias);
+    shift = shifts.const_data_ptr<float>();
+  }
+  Tensor out = empty_as(x, {x.size(0), out_channels, x.size(2), x.size(3)}, /*channels_last=*/true);
+  if (out.numel() > 0) {
+    const Convolution convolution{.kernel = *kernels(),
+                                  .in = x.const_data_ptr<float>(),
+                                  .weight = weight.const_data_ptr<float>(),
+                                  .bias = shift,
+                                  .zeros = zeros.data(),
+                                  .out = out.mutable_data_ptr<float>(),
+                                  .batch = x.size(0),
+                                  .height = x.size(2),
+                                  .width = x.size(3),
+                                  .channels = channels,
+                                  .outputs = out_channels,
+                                  .relu = relu};
+    convolution.run();
+  }
+  return out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CompositeExplicitAutograd, m) {
+  m.impl("winograd_columns", TORCH_BOX(&winograd_columns));
+}
+
+STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CPU, m) {
+  m.impl("winograd_weight", TORCH_BOX(&winograd_weight));
+  m.impl("winograd_conv2d", TORCH_BOX(&winograd_conv2d));
+}
+
+}  // namespace maskrcnn_benchmark::cpu

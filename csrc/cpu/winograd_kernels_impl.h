@@ -1,0 +1,137 @@
+// The loops of winograd_kernels.h for one instruction set. The file that includes this has set the
+// instruction set for the compiler and defined Vec (a vector of floats), kLanes (how many), kRows and
+// load, store, broadcast and multiply_add. Nothing of the standard library may be called here:
+// its inline functions would be compiled for this instruction set, and the linker may keep that version for
+// everybody.
+
+namespace maskrcnn_benchmark::cpu {
+namespace {
+
+constexpr int kVecs = 2;  // vectors of output channels that multiply() holds a tile
+constexpr int kColumns = kVecs * kLanes;
+constexpr float kRootHalf = 0.70710678118654752f;
+constexpr float kRootTwo = 1.41421356237309505f;
+
+// out = B^T in, for vectors of six.
+MASKRCNN_INLINE void transform_six(const Vec* in, int stride, Vec* out) {
+  const Vec d0 = in[0], d1 = in[stride], d2 = in[2 * stride], d3 = in[3 * stride], d4 = in[4 * stride],
+            d5 = in[5 * stride];
+  const Vec even = d4 - 2.0f * d2, odd = kRootHalf * (d3 - 2.0f * d1);
+  const Vec even2 = d4 - 0.5f * d2, odd2 = kRootTwo * (d3 - 0.5f * d1);
+  out[0] = d0 - 2.5f * d2 + d4;
+  out[1] = even + odd;
+  out[2] = even - odd;
+  out[3] = even2 + odd2;
+  out[4] = even2 - odd2;
+  out[5] = d1 - 2.5f * d3 + d5;
+}
+
+// out = A^T in: six products to four outputs.
+MASKRCNN_INLINE void transform_four(const Vec* in, int stride, Vec* out) {
+  const Vec m1 = in[stride], m2 = in[2 * stride], m3 = in[3 * stride], m4 = in[4 * stride];
+  const Vec sum = m1 + m2, difference = kRootHalf * (m1 - m2);
+  const Vec sum2 = m3 + m4, difference2 = kRootTwo * (m3 - m4);
+  out[0] = in[0] + sum + sum2;
+  out[1] = difference + difference2;
+  out[2] = 0.5f * sum + 2.0f * sum2;
+  out[3] = 0.5f * difference + 2.0f * difference2 + in[5 * stride];
+}
+
+// A NaN stays one, as in torch.relu.
+MASKRCNN_INLINE Vec cut_below_zero(Vec value) {
+  return value < 0.0f ? Vec{} : value;
+}
+
+void transform_input(const float* const* pixels, int64_t channels, int64_t position_stride, float* out) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    float* target = out + c / kChannelBlock * kChannelBlock * kRows + c % kChannelBlock;
+    Vec columns[kPositions];  // B^T d, column by column
+    for (int x = 0; x < kInputTile; ++x) {
+      Vec column[kInputTile];
+      for (int y = 0; y < kInputTile; ++y) {
+        column[y] = load(pixels[y * kInputTile + x] + c);
+      }
+      transform_six(column, 1, columns + x * kInputTile);
+    }
+    for (int y = 0; y < kInputTile; ++y) {
+      Vec row[kInputTile];
+      transform_six(columns + y, kInputTile, row);
+      for (int x = 0; x < kInputTile; ++x) {
+        store(target + (y * kInputTile + x) * position_stride, row[x]);
+      }
+    }
+  }
+}
+
+template <int kTiles>
+MASKRCNN_INLINE void multiply_tiles(const float* v, const float* u, int64_t channels, int64_t out_stride,
+                                    float* out) {
+  Vec sums[kTiles][kVecs] = {};
+  for (int64_t block = 0; block < channels; block += kChannelBlock, v += kChannelBlock * kRows) {
+    for (int c = 0; c < kChannelBlock; ++c, u += kColumns) {
+      // What is needed 16 channels from now: the filters come from a cache further out, and the next
+      // block of tiles' channels have 16 lines at most.
+      for (int k = 0; k < kColumns; k += 16) {
+        __builtin_prefetch(u + 16 * kColumns + k);
+      }
+      __builtin_prefetch(v + (2 * kRows + c) * kChannelBlock);
+      Vec filters[kVecs];
+      for (int k = 0; k < kVecs; ++k) {
+        filters[k] = load(u + k * kLanes);
+      }
+#pragma GCC unroll 16
+      for (int t = 0; t < kTiles; ++t) {
+        const Vec value = broadcast(v[t * kChannelBlock + c]);
+        for (int k = 0; k < kVecs; ++k) {
+          sums[t][k] = multiply_add(value, filters[k], sums[t][k]);
+        }
+      }
+    }
+  }
+  for (int t = 0; t < kTiles; ++t) {
+    for (int k = 0; k < kVecs; ++k) {
+      store(out + t * out_stride + k * kLanes, sums[t][k]);
+    }
+  }
+}
+
+template <int kTiles = kRows>
+void multiply(const float* v, const float* u, int64_t channels, int64_t tiles, int64_t out_stride,
+              float* out) {
+  if constexpr (kTiles > 0) {
+    if (tiles == kTiles) {
+      multiply_tiles<kTiles>(v, u, channels, out_stride, out);
+    } else {
+      multiply<kTiles - 1>(v, u, channels, tiles, out_stride, out);
+    }
+  }
+}
+
+void transform_output(const float* products, int64_t position_stride, int64_t channels, const float* bias,
+                      bool relu, int64_t height, int64_t width, int64_t row_stride, int64_t pixel_stride,
+                      float* out) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const Vec shift = load(bias + c);
+    Vec columns[kInputTile * kOutputTile];  // A^T M, column by column
+    for (int x = 0; x < kInputTile; ++x) {
+      Vec column[kInputTile];
+      for (int y = 0; y < kInputTile; ++y) {
+        column[y] = load(products + (y * kInputTile + x) * position_stride + c);
+      }
+      transform_four(column, 1, columns + x * kOutputTile);
+    }
+    for (int64_t y = 0; y < height; ++y) {
+      Vec row[kOutputTile];
+      transform_four(columns + y, kOutputTile, row);
+      for (int64_t x = 0; x < width; ++x) {
+        const Vec value = row[x] + shift;
+        store(out + y * row_stride + x * pixel_stride + c, relu ? cut_below_zero(value) : value);
+      }
+    }
+  }
+}
+
+constexpr WinogradKernels kKernels = {kRows, kColumns, transform_input, multiply<>, transform_output};
+
+}  // namespace
+}  // namespace maskrcnn_benchmark::cpu

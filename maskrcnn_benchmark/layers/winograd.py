@@ -1,0 +1,60 @@
+"""A 3x3 convolution by Winograd's minimal filtering, for inference on a CPU in float32.
+
+F(4x4, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, takes a quarter
+of the multiplications. The kernel is csrc/cpu/winograd.cpp, for processors with AVX2 or AVX-512.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
+
+_COLUMNS: int = torch.ops.maskrcnn_benchmark.winograd_columns() if KERNEL_DEVICES else 0
+_CHANNEL_BLOCK = 16  # kChannelBlock
+
+
+def fits_winograd(conv: nn.Conv2d) -> bool:
+    """Whether the kernel serves this convolution on this processor."""
+    return (
+        _COLUMNS > 0
+        and conv.kernel_size == (3, 3)
+        and conv.stride == (1, 1)
+        and conv.padding == (1, 1)
+        and conv.dilation == (1, 1)
+        and conv.groups == 1
+        and conv.in_channels % _CHANNEL_BLOCK == 0
+        and conv.out_channels % _CHANNEL_BLOCK == 0
+    )
+
+
+def winograd_weight(weight: Tensor) -> Tensor:
+    """The filters [K,C,3,3] (float32) as `winograd_conv2d` takes them: four times as large, in an order that
+    belongs to this processor."""
+    return torch.ops.maskrcnn_benchmark.winograd_weight(weight)
+
+
+def winograd_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, relu: bool = False
+) -> Tensor:
+    """conv2d(x, filters, bias, padding=1): x [N,C,H,W] -> [N,out_channels,H,W], channels_last, float32.
+
+    weight: `winograd_weight` of the filters. The result's rounding error is about twice conv2d's. What is not
+    finite in x makes the 4x4 tiles NaN that it reaches.
+    """
+    x = x.contiguous(memory_format=torch.channels_last)
+    return torch.ops.maskrcnn_benchmark.winograd_conv2d(x, weight, bias, out_channels, relu)
+
+
+if KERNEL_DEVICES:
+
+    @torch.library.register_fake("maskrcnn_benchmark::winograd_weight")
+    def _(weight: Tensor) -> Tensor:
+        outputs, channels, _height, _width = weight.shape
+        return weight.new_empty((-(-outputs // _COLUMNS), 36, channels, _COLUMNS))
+
+    @torch.library.register_fake("maskrcnn_benchmark::winograd_conv2d")
+    def _(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, relu: bool) -> Tensor:
+        shape = (x.shape[0], out_channels, *x.shape[2:])
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
