@@ -5,7 +5,6 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -16,6 +15,7 @@
 #include "cpu/parallel.h"
 #include "cpu/winograd_kernels.h"
 #include "memory_format.h"
+#include "simd.h"
 
 namespace maskrcnn_benchmark::cpu {
 namespace {
@@ -62,22 +62,38 @@ void check_float(const char* op, const char* name, const Tensor& tensor) {
                   dtype_of(tensor));
 }
 
-// U = G g G^T of one filter, in double: weights are transformed once and used often.
-void transform_filter(const float* filter, double out[kInputTile][kInputTile]) {
-  static const double h = std::sqrt(0.5), r = std::sqrt(2.0);
-  static const double g[kInputTile][3] = {{1, 0, 0},
-                                          {-2.0 / 3, -2 * h / 3, -1.0 / 3},
-                                          {-2.0 / 3, 2 * h / 3, -1.0 / 3},
-                                          {1.0 / 6, r / 6, 1.0 / 3},
-                                          {1.0 / 6, -r / 6, 1.0 / 3},
-                                          {0, 0, 1}};
+constexpr int kTaps = 9;
+constexpr int kMostColumns = 32;
+
+// U = G g G^T of the filters of `count` outputs for one input channel, in double: weights are transformed
+// once and used often. filters: the first one's taps, the next `stride` further on.
+MASKRCNN_MULTIVERSION void transform_filters(const float* filters, int64_t stride, int count,
+                                             int64_t position_stride, float* out) {
+  constexpr double h = 0.70710678118654752, r = 1.4142135623730950;  // the points +-h and +-r
+  constexpr double g[kInputTile][3] = {{1, 0, 0},
+                                       {-2.0 / 3, -2 * h / 3, -1.0 / 3},
+                                       {-2.0 / 3, 2 * h / 3, -1.0 / 3},
+                                       {1.0 / 6, r / 6, 1.0 / 3},
+                                       {1.0 / 6, -r / 6, 1.0 / 3},
+                                       {0, 0, 1}};
+  double taps[kTaps][kMostColumns] = {};
+  for (int k = 0; k < count; ++k) {
+    for (int tap = 0; tap < kTaps; ++tap) {
+      taps[tap][k] = filters[k * stride + tap];
+    }
+  }
   for (int y = 0; y < kInputTile; ++y) {
-    double row[3];
-    for (int j = 0; j < 3; ++j) {
-      row[j] = g[y][0] * filter[j] + g[y][1] * filter[3 + j] + g[y][2] * filter[6 + j];
+    double row[3][kMostColumns];
+    for (int x = 0; x < 3; ++x) {
+      for (int k = 0; k < kMostColumns; ++k) {
+        row[x][k] = g[y][0] * taps[x][k] + g[y][1] * taps[3 + x][k] + g[y][2] * taps[6 + x][k];
+      }
     }
     for (int x = 0; x < kInputTile; ++x) {
-      out[y][x] = row[0] * g[x][0] + row[1] * g[x][1] + row[2] * g[x][2];
+      float* target = out + (y * kInputTile + x) * position_stride;
+      for (int k = 0; k < count; ++k) {
+        target[k] = static_cast<float>(row[0][k] * g[x][0] + row[1][k] * g[x][1] + row[2][k] * g[x][2]);
+      }
     }
   }
 }
@@ -97,19 +113,15 @@ Tensor winograd_weight(const Tensor& weight) {
   Tensor packed = torch::stable::new_zeros(weight, {panels, kPositions, channels, columns});
   const float* from = filters.const_data_ptr<float>();
   float* to = packed.mutable_data_ptr<float>();
-  torch::stable::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin * columns; k < std::min(end * columns, outputs); ++k) {
-      float* panel = to + k / columns * kPositions * channels * columns + k % columns;
-      for (int64_t c = 0; c < channels; ++c) {
-        double transformed[kInputTile][kInputTile];
-        transform_filter(from + (k * channels + c) * 9, transformed);
-        for (int p = 0; p < kPositions; ++p) {
-          panel[(p * channels + c) * columns] =
-              static_cast<float>(transformed[p / kInputTile][p % kInputTile]);
+  torch::stable::parallel_for(
+      0, panels * channels, channels / kChannelBlock, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t panel = i / channels, c = i % channels, k = panel * columns;
+          transform_filters(from + (k * channels + c) * kTaps, channels * kTaps,
+                            static_cast<int>(std::min(columns, outputs - k)), channels * columns,
+                            to + (panel * kPositions * channels + c) * columns);
         }
-      }
-    }
-  });
+      });
   return packed;
 }
 
