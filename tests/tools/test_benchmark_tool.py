@@ -11,6 +11,7 @@ from scripts import TOOLS, run_script
 
 from maskrcnn_benchmark.engine.benchmark import environment
 from maskrcnn_benchmark.engine.benchmark.results import load_results
+from maskrcnn_benchmark.utils.device import MIB
 
 SCRIPT = TOOLS / "benchmark.py"
 
@@ -43,6 +44,8 @@ def test_a_row_from_arguments_to_files(
     assert memory.peak_rss_mib is not None and memory.idle_rss_mib is not None
     assert memory.peak_rss_mib > 50, "weights, gradients and what two images leave for backward"
     assert memory.idle_rss_mib > 100, "an interpreter with torch in it"
+    weights = row.parameters * 4 / MIB
+    assert memory.peak_tensors_mib is not None and memory.peak_tensors_mib > 3 * weights
     assert 0 < sum(each.mib for each in memory.breakdown) < memory.peak_rss_mib
     assert row.training_throughput is not None and row.training_throughput.num_processes == 1
     assert row.ap is None

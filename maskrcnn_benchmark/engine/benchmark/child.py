@@ -30,6 +30,8 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 KILLED_FIRST = "1000"
 LONGEST_REASON = 400
+# torch's profiler complains of a GPU that is not there; levels end below this one.
+PROFILER_LOG_LEVEL = "KINETO_LOG_LEVEL", "99"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if OOM_SCORE.exists():
         OOM_SCORE.write_text(KILLED_FIRST)
     keep_freed_memory()
+    os.environ.setdefault(*PROFILER_LOG_LEVEL)
     job = from_plain(Job, json.loads(Path(job_file).read_text(encoding="utf-8")))
     journal = Journal(journal_file)
     try:

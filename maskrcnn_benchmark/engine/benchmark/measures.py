@@ -36,6 +36,8 @@ class TrainingMemory:
             before the model is built.
         label: what the number is, for the table: "peak allocated" or "peak RSS above the idle process (CPU)".
         breakdown: largest first; None unless asked for (--memory-breakdown).
+        peak_tensors_mib: on a CPU, the peak of what torch's own allocator handed out in one more step, with
+            weights, optimizer state and images; what compares with `allocated_mib` of a GPU.
     """
 
     label: str
@@ -45,6 +47,7 @@ class TrainingMemory:
     idle_rss_mib: float | None
     steps: int
     breakdown: tuple[SavedForBackward, ...] | None
+    peak_tensors_mib: float | None = None  # files written before it was measured do not have it
 
 
 @dataclass(frozen=True)

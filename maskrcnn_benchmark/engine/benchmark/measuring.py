@@ -8,7 +8,7 @@ from maskrcnn_benchmark.engine.benchmark.accuracy import measure_ap
 from maskrcnn_benchmark.engine.benchmark.flops import count_macs
 from maskrcnn_benchmark.engine.benchmark.job import INFERENCE, PREPARATION, TRAINING, Job, Journal
 from maskrcnn_benchmark.engine.benchmark.measures import MASK, OURS, BatchThroughput
-from maskrcnn_benchmark.engine.benchmark.memory import read_training_memory, with_breakdown
+from maskrcnn_benchmark.engine.benchmark.memory import read_training_memory, with_breakdown, with_tensors
 from maskrcnn_benchmark.engine.benchmark.prepare import Prepared, make_peer, make_prepared
 from maskrcnn_benchmark.engine.benchmark.throughput import measure_throughput
 from maskrcnn_benchmark.engine.benchmark.timing import measure_split, measure_times, with_split
@@ -17,7 +17,8 @@ from maskrcnn_benchmark.utils import comm
 
 SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
 TRAINING_STEPS, BREAKDOWN = "the training steps", "the memory's breakdown"
-TRAINING_ENDS = (TRAINING_STEPS, BREAKDOWN)  # a process that ends here leaves inference to another
+TENSORS = "the step whose tensors are counted"
+TRAINING_ENDS = (TRAINING_STEPS, TENSORS, BREAKDOWN)  # a process that ends here leaves inference to another
 
 
 def measure(job: Job, journal: Journal, device: torch.device, idle_mib: float) -> None:
@@ -44,6 +45,10 @@ def _measure_training(job: Job, journal: Journal, ready: Prepared, idle_mib: flo
         memory = read_training_memory(ready.subject.device, idle_mib, settings.steps)
         journal.add("training_memory", memory)
         journal.add("training_throughput", training_throughput(seconds, settings.images_per_process))
+    if ready.subject.device.type == "cpu":  # a GPU's allocator has said it already
+        with journal.during(TENSORS):
+            memory = with_tensors(memory, run.peak_tensors_mib())
+            journal.add("training_memory", memory)
     if settings.memory_breakdown:
         with journal.during(BREAKDOWN):
             journal.add("training_memory", with_breakdown(memory, run.breakdown()))

@@ -40,6 +40,11 @@ def read_training_memory(device: torch.device, idle_mib: float, steps: int) -> T
     return TrainingMemory(PEAK_RSS_LABEL, None, None, above, idle_mib, steps, None)
 
 
+def with_tensors(memory: TrainingMemory, peak_mib: float | None) -> TrainingMemory:
+    """The memory with the peak of tensors."""
+    return replace(memory, peak_tensors_mib=peak_mib)
+
+
 def with_breakdown(memory: TrainingMemory, breakdown: list[SavedForBackward]) -> TrainingMemory:
     """The memory with what makes it up."""
     return replace(memory, breakdown=tuple(breakdown))

@@ -8,6 +8,12 @@ from maskrcnn_benchmark.engine.benchmark.throughput import TIMED_BATCHES
 from maskrcnn_benchmark.engine.benchmark.timing import WARM_UP_IMAGES
 from maskrcnn_benchmark.engine.benchmark.training import WARM_UP_STEPS
 
+TENSOR_MEMORY = (
+    "Tensor memory is the peak of what torch's own allocator handed out, counted in one more step on the "
+    "largest of these batches, with weights, optimizer state and images: comparable with a GPU allocator's "
+    "peak, the workspaces of convolutions apart."
+)
+
 
 def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
     """A sentence for each measure, by its name."""
@@ -46,6 +52,7 @@ def _describe_training(settings: Settings, device_type: str) -> dict[str, str]:
             f"Training memory is {peak} over {steps} steps of forward, backward and optimizer at {count} "
             "images per process, with as many objects per image as in the data."
         ),
+        **({} if device_type == "cuda" else {"tensor_memory": TENSOR_MEMORY}),
         "training_throughput": (
             f"Training throughput is {count} images over the median seconds of {steps} such steps after "
             f"{WARM_UP_STEPS[device_type]} that do not count, data loading apart, per process and summed "

@@ -85,8 +85,8 @@ class Settings:
 class Results:
     """A run: `rows` are this project's detectors, `peers` others' measured in the same run.
 
-    `protocol` has one sentence for each measure: training_memory, inference, split, throughput,
-    training_throughput, macs, load, ap, sizes.
+    `protocol` has one sentence for each measure: training_memory, tensor_memory (on a CPU), inference,
+    split, throughput, training_throughput, macs, load, ap, sizes.
     """
 
     schema_version: int

@@ -118,6 +118,8 @@ def describe_row(row: Row) -> str:
     if row.training_memory is not None:
         memory = row.training_memory.allocated_mib or row.training_memory.peak_rss_mib or 0.0
         parts.append(f"{memory / 1024:.2f} GiB {row.training_memory.label}")
+        if row.training_memory.peak_tensors_mib is not None:
+            parts.append(f"{row.training_memory.peak_tensors_mib / 1024:.2f} GiB of tensors")
     if row.load is not None:
         parts.append(f"{row.load.proposals:.0f} proposals, {row.load.detections:.0f} detections")
     if row.ap is not None and row.ap.box.get("AP") is not None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.engine.benchmark.load import Images
+from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.measures import SavedForBackward, TrainingThroughput
 from maskrcnn_benchmark.engine.benchmark.memory import SavedTensors
 from maskrcnn_benchmark.engine.benchmark.subject import Subject
+from maskrcnn_benchmark.engine.benchmark.tensor_memory import bytes_of, peak_bytes_of
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.device import reset_peak_memory
+from maskrcnn_benchmark.utils.device import MIB, reset_peak_memory
 
 WARM_UP_STEPS = {"cpu": 1, "cuda": 3}
 
@@ -36,6 +40,7 @@ class TrainingRun:
         self.subject.model.train()
         self._unwrapped = self.subject.model
         self._steps_done = 0
+        self._largest = (0, 0)  # padded pixels and number of the largest batch so far
 
     def distribute(self) -> None:
         """From now on gradients are exchanged with the other processes."""
@@ -65,8 +70,12 @@ class TrainingRun:
             RuntimeError: a loss is not finite, which no number of this run would survive.
         """
         number = self._steps_done * comm.get_world_size() + comm.get_rank()
-        batch = self.subject.collate(self.images.train_batch(number, self.images_per_process))
         self._steps_done += 1
+        return self._step_on(number)
+
+    def _step_on(self, number: int) -> float:
+        """The step on batch `number` of the images."""
+        batch = self._batch(number)
         wait_for(self.subject.device)
         start = time.perf_counter()
         total = _sum(self.subject.losses(batch))
@@ -80,16 +89,46 @@ class TrainingRun:
             raise RuntimeError(f"the loss of step {self._steps_done} is {loss}")
         return seconds
 
+    def _batch(self, number: int) -> Any:
+        samples = self.images.train_batch(number, self.images_per_process)
+        self._largest = max(self._largest, (padded_pixels(samples), number))
+        return self.subject.collate(samples)
+
+    def peak_tensors_mib(self) -> float | None:
+        """The peak of tensors in one more step of this process's model, on the largest batch so far.
+
+        Of a model on a CPU; None where torch does not tell.
+        """
+        model, states = self._unwrapped, self.optimizer.state.values()
+        kept = [value for state in states for value in state.values() if isinstance(value, Tensor)]
+        there = bytes_of([*model.parameters(), *model.buffers(), *kept])
+        with self._alone():
+            made = peak_bytes_of(lambda: self._step_on(self._largest[1]))
+        return None if made is None else (there + made) / MIB
+
     def breakdown(self) -> list[SavedForBackward]:
         """What one more forward pass of this process's model saves."""
         saved = SavedTensors(self._unwrapped)
-        batch = self.subject.collate(self.images.train_batch(0, self.images_per_process))
-        model, self.subject.model = self.subject.model, self._unwrapped
-        with saved.counting():
+        batch = self._batch(0)
+        with self._alone(), saved.counting():
             total = _sum(self.subject.losses(batch))
-        self.subject.model = model
         del total
         return saved.breakdown()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While entered, no gradients are exchanged."""
+        model, self.subject.model = self.subject.model, self._unwrapped
+        try:
+            yield
+        finally:
+            self.subject.model = model
+
+
+def padded_pixels(samples: Sequence[Sample]) -> int:
+    """Of an image that holds each of them."""
+    heights, widths = zip(*(sample.image.shape[1:] for sample in samples), strict=True)
+    return int(max(heights) * max(widths))
 
 
 def training_throughput(step_seconds: list[float], images_per_process: int) -> TrainingThroughput:

@@ -1,7 +1,7 @@
 """Plain JSON values to dataclasses and back; a value that does not fit is named by its path.
 
 Fields may be of the types int, float, str, bool, a dataclass, tuple[T, ...], dict[str, T], and any of these
-or None. Numbers are finite and not negative.
+or None. Numbers are finite and not negative. An entry may be missing only where the field has a default.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ def _dataclass(kind: Any, value: Any, path: str) -> Any:
         if name not in hints:
             allowed = ", ".join(hints)
             raise ValueError(f"{prefix}{name}: unknown entry; {path or 'the file'} has: {allowed}")
-    for name in hints:
-        if name not in value:
-            raise ValueError(f"{prefix}{name}: missing")
-    return kind(**{name: _convert(hint, value[name], f"{prefix}{name}") for name, hint in hints.items()})
+    for field in dataclasses.fields(kind):
+        if field.name not in value and field.default is dataclasses.MISSING:
+            raise ValueError(f"{prefix}{field.name}: missing")
+    return kind(**{name: _convert(hints[name], each, f"{prefix}{name}") for name, each in value.items()})
 
 
 def _plain(kind: Any, value: Any, path: str) -> Any:

@@ -56,6 +56,7 @@ def plain_results() -> dict[str, Any]:
             "peak_rss_mib": None,
             "idle_rss_mib": None,
             "breakdown": [{"module": "backbone.body.stem", "mib": 12.0, "tensors": 3}],
+            "peak_tensors_mib": None,
         },
         "training_throughput": {
             "per_process": 10.0,
@@ -142,6 +143,10 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_a_file_from_before_tensors_were_counted_can_be_read() -> None:
+    assert validate(changed("rows.0.training_memory.peak_tensors_mib", ...)) == validate(plain_results())
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -155,6 +160,8 @@ def test_round_trip(tmp_path: Path) -> None:
         ("rows.0.inference.split.rpn", None, r"rows\[0\].inference.split.rpn: None"),
         ("rows.0.status", "fine", r"rows\[0\].status: 'fine' is not one of 'ok', 'out_of_memory', 'failed'"),
         ("rows.0.ap.box", {"AP": "high"}, r"rows\[0\].ap.box\['AP'\]: 'high'"),
+        ("rows.0.training_memory.peak_tensors_mib", -1, r"rows\[0\].training_memory.peak_tensors_mib: -1"),
+        ("rows.0.training_memory.peak_rss_mib", ..., r"rows\[0\].training_memory.peak_rss_mib: missing"),
         ("rows.0.throughput", {}, r"rows\[0\].throughput: \{\} is not a list"),
         ("rows.0.backbone", ..., r"rows\[0\].backbone: missing"),
         ("rows.0.colour", "red", r"rows\[0\].colour: unknown entry"),
