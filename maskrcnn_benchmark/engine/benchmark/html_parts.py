@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from maskrcnn_benchmark.engine.benchmark.published import AreaAP
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_gb, tensors_gb
 from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     NOT_THERE,
     area_text,
@@ -85,7 +86,7 @@ def _group_body(group: Group) -> str:
 def _main_row(line: Line) -> str:
     groups = (
         (
-            text(number(line.memory.measured, 2, line.missing)),
+            _memory(line),
             text(number(line.memory.published)),
             text(ratio(line.memory.measured_ratio)),
             text(ratio(line.memory.published_ratio)),
@@ -105,6 +106,13 @@ def _main_row(line: Line) -> str:
         for i, cell in enumerate(group)
     )
     return f'<tr data-row="{text(line.row.name)}">{_row_title(line.label)}{cells}</tr>'
+
+
+def _memory(line: Line) -> str:
+    """Training memory, and under it that of tensors where it is another."""
+    tensors = tensors_gb(line.row)
+    under = "" if tensors is None else f"<small>tensors {number(tensors, 2)}</small>"
+    return text(number(memory_gb(line.row), 2, line.missing)) + under
 
 
 def _areas(value: AreaAP | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.engine.benchmark.html_report import HTML_FILE
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_text
 from maskrcnn_benchmark.engine.benchmark.report_numbers import NOT_THERE, milliseconds, number, ratio
 from maskrcnn_benchmark.engine.benchmark.report_rows import Line, report_groups
 from maskrcnn_benchmark.engine.benchmark.report_words import headline, unfinished
@@ -87,7 +88,7 @@ def _cells(line: Line) -> list[str]:
     boxes, masks = (line.box_ap, line.published_box_ap), (line.mask_ap, line.published_mask_ap)
     return [
         *(line.label, line.row.detector, line.row.dtype),
-        _pair(number(line.memory.measured, 2, line.missing), number(line.memory.published)),
+        _pair(memory_text(line.row, line.missing), number(line.memory.published)),
         _pair(ratio(line.memory.measured_ratio), ratio(line.memory.published_ratio)),
         _pair(milliseconds(line.time.measured, line.missing), number(line.time.published, 0)),
         _pair(ratio(line.time.measured_ratio), ratio(line.time.published_ratio)),

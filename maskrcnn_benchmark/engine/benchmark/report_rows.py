@@ -18,10 +18,9 @@ from maskrcnn_benchmark.engine.benchmark.published import (
     baseline_of,
     find_published,
 )
+from maskrcnn_benchmark.engine.benchmark.report_memory import comparable_memory
 from maskrcnn_benchmark.engine.benchmark.report_numbers import NOT_THERE
 from maskrcnn_benchmark.engine.benchmark.results import Results
-
-GB_PER_MIB = 2**20 / 1e9
 
 
 class Beside(NamedTuple):
@@ -39,7 +38,7 @@ class Line:
 
     Attributes:
         label: the backbone, and what tells it from others of this backbone where there are several.
-        memory: of training, in GB of 10^9 bytes.
+        memory: of training, in GB of 10^9 bytes, of the kind that compares (report_memory.py).
         time: of one image, in milliseconds.
         box_ap, mask_ap: measured, in percent.
         missing: what to say where a measured number is absent: "-", "out of memory" or "failed".
@@ -92,11 +91,12 @@ def make_line(row: Row, rows: Sequence[Row]) -> Line:
     base = _baseline_row(row, rows)
     published = find_published(row.config)
     published_base = None if published is None else baseline_of(published)
+    memory_of = comparable_memory(rows)
     return Line(
         row=row,
         label=label_of(row, rows),
         published=published,
-        memory=_beside(memory_gb, lambda known: known.memory_gb, (row, base), (published, published_base)),
+        memory=_beside(memory_of, lambda known: known.memory_gb, (row, base), (published, published_base)),
         time=_beside(time_ms, lambda known: known.milliseconds, (row, base), (published, published_base)),
         box_ap=_area_ap(row.ap.box if row.ap else None),
         mask_ap=_area_ap(row.ap.mask if row.ap else None),
@@ -117,15 +117,6 @@ def label_of(row: Row, rows: Sequence[Row]) -> str:
         return body_of(row)
     published = find_published(row.config)
     return f"{body_of(row)} ({row.name if published is None else published.kind})"
-
-
-def memory_gb(row: Row) -> float | None:
-    """Peak training memory in GB of 10^9 bytes: allocated on a GPU, resident on a CPU."""
-    memory = row.training_memory
-    if memory is None:
-        return None
-    mib = memory.allocated_mib if memory.allocated_mib is not None else memory.peak_rss_mib
-    return None if mib is None else mib * GB_PER_MIB
 
 
 def time_ms(row: Row) -> float | None:

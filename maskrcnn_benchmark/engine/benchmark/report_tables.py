@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from maskrcnn_benchmark.engine.benchmark.measures import STAGES, Row, StageTimes
 from maskrcnn_benchmark.engine.benchmark.published import PublishedRow, published_rows
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_gb
 from maskrcnn_benchmark.engine.benchmark.report_numbers import (
     NOT_THERE,
     area_text,
@@ -15,7 +16,6 @@ from maskrcnn_benchmark.engine.benchmark.report_numbers import (
 )
 from maskrcnn_benchmark.engine.benchmark.report_rows import (
     label_of,
-    memory_gb,
     missing_word,
     report_groups,
     time_ms,

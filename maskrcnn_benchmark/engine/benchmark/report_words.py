@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from maskrcnn_benchmark.engine.benchmark.measures import Row
 from maskrcnn_benchmark.engine.benchmark.published import Source, published_rows
+from maskrcnn_benchmark.engine.benchmark.report_memory import have_tensors
 from maskrcnn_benchmark.engine.benchmark.report_rows import missing_word
 from maskrcnn_benchmark.engine.benchmark.results import Results
 
 PROTOCOL_TITLES = {
     "training_memory": "Training memory",
+    "tensor_memory": "Tensor memory",
     "inference": "Inference time",
     "split": "Time by stage",
     "throughput": "Inference throughput",
@@ -45,6 +47,8 @@ def headline(results: Results) -> list[str]:
         )
     if environment.device_type == "cpu":
         lines.append("Training memory on a CPU is resident memory and no GPU's number.")
+        if have_tensors(results.rows):
+            lines.append("Ratios to R-50, pairs and plots are made of the peak of tensors beside it.")
     return lines
 
 

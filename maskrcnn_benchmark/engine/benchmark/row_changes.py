@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from maskrcnn_benchmark.engine.benchmark.measures import Row
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_gb, tensors_gb
 from maskrcnn_benchmark.engine.benchmark.report_numbers import milliseconds, number
-from maskrcnn_benchmark.engine.benchmark.report_rows import memory_gb, missing_word, time_ms
+from maskrcnn_benchmark.engine.benchmark.report_rows import missing_word, time_ms
 
 EXACT = "exact"  # a number that the same code gives again to the last digit
 UNKNOWN = "not recorded"
@@ -75,6 +76,7 @@ def row_changes(before: Row, after: Row, is_paired: bool) -> Iterator[Change]:
     both_allocated = _is_allocated(before) and _is_allocated(after)
     memory = (memory_gb(before), memory_gb(after))
     yield _change("training memory (GB)", memory, 3, EXACT if both_allocated else UNKNOWN)
+    yield _change("training memory, tensors (GB)", (tensors_gb(before), tensors_gb(after)), 3, EXACT)
     batches = (_rates_by_batch(before), _rates_by_batch(after))
     for batch in sorted({*batches[0], *batches[1]}):
         rates = (batches[0].get(batch), batches[1].get(batch))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.engine.benchmark import report_tables as tables
 from maskrcnn_benchmark.engine.benchmark import report_words as words
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_text
 from maskrcnn_benchmark.engine.benchmark.report_numbers import area_text, milliseconds, number, ratio
 from maskrcnn_benchmark.engine.benchmark.report_rows import Line, report_groups
 from maskrcnn_benchmark.engine.benchmark.results import Results
@@ -72,7 +73,7 @@ def main_table(results: Results) -> str:
 def _cells(line: Line) -> list[str]:
     return [
         *(line.label, line.row.detector),
-        *(number(line.memory.measured, 2, line.missing), number(line.memory.published)),
+        *(memory_text(line.row, line.missing), number(line.memory.published)),
         *(ratio(line.memory.measured_ratio), ratio(line.memory.published_ratio)),
         *(milliseconds(line.time.measured, line.missing), number(line.time.published, 0)),
         *(ratio(line.time.measured_ratio), ratio(line.time.published_ratio)),

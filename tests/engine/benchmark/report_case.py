@@ -87,6 +87,13 @@ def failed(whole: Row, reason: str = NASTY) -> Row:
     return replace(whole, status="failed", reason=reason, **nothing, **none_trained)
 
 
+def on_cpu(whole: Row, resident: float, tensors: float | None) -> Row:
+    """The row with training memory as a CPU has it, MiB."""
+    label = "peak RSS above the idle process (CPU)"
+    memory = TrainingMemory(label, None, None, resident, 300.0, 20, None, tensors)
+    return replace(whole, training_memory=memory)
+
+
 def with_ap(whole: Row, box: float, mask: float | None = None) -> Row:
     """The row with AP measured, 0..1; no small objects in the data set."""
 
@@ -117,6 +124,16 @@ def results(rows: tuple[Row, ...] | None = None, peers: tuple[Row, ...] | None =
     if peers is None:
         peers = (replace(row("R-50", FASTER, scale=1.5), implementation="torchvision", config="fasterrcnn"),)
     return Results(SCHEMA_VERSION, environment(), settings(), protocol(), rows, peers)
+
+
+def cpu_results(with_tensors: bool = True) -> Results:
+    """R-50 and V-39 on a CPU, where V-39 takes less resident memory and more tensors."""
+    rows = (
+        on_cpu(row("R-50"), 4000.0, 3000.0 if with_tensors else None),
+        on_cpu(row("V-39"), 3800.0, 3300.0),
+    )
+    whole = results(rows, ())
+    return replace(whole, environment=replace(whole.environment, device_type="cpu"))
 
 
 def environment() -> Environment:

@@ -91,6 +91,15 @@ def test_every_kind_of_number_is_compared() -> None:
     assert "GMACs" not in text and "1 numbers equal" in text
 
 
+def test_the_peak_of_tensors_is_compared() -> None:
+    before = run(case.on_cpu(case.row(), 4000.0, 3000.0))
+    name = ("faster-V-39", "float32")
+    text = compare(before, run(case.on_cpu(case.row(), 4100.0, 3300.0)))
+    tensors = line_of(text, *name, "training memory, tensors (GB)")
+    assert tensors[3:] == ["3.146", "3.460", "+10.0 %", "exact", "changed"]
+    assert line_of(text, *name, "training memory (GB)")[7] == "changed, noise not recorded"
+
+
 def test_rows_that_fail_now_and_rows_of_one_run_alone() -> None:
     fine, gone, new = case.row("R-50"), case.row("R-101"), case.row("V-57")
     broken = case.out_of_memory(fine)

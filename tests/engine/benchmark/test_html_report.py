@@ -68,6 +68,13 @@ def test_every_run_gives_whole_html_that_loads_nothing(rows: tuple[Any, ...] | N
     assert "@import" not in text and "url(" not in text
 
 
+def test_tensors_stand_under_resident_memory_and_are_drawn() -> None:
+    text = html_text(case.cpu_results())
+    assert "3.98<small>tensors 3.46</small>" in text
+    assert "V-39: 3.46 GB measured, 1.10 of R-50, Box AP 39.8 published" in text
+    assert "tensors" not in html_text(case.results())
+
+
 def test_points_say_where_their_ap_comes_from() -> None:
     drawn = plots(report_groups(case.results()))
     assert "V-39: 190 ms measured, 0.95 of R-50, Box AP 40.1 measured" in drawn

@@ -77,6 +77,13 @@ def test_the_block_names_machine_date_and_commit(project: Path) -> None:
     assert aps["V-57", "Faster R-CNN"] == ["- (40.8)", "-"], "published AP stands in parentheses alone"
 
 
+def test_on_a_cpu_tensors_stand_beside_resident_memory(tmp_path: Path) -> None:
+    record(tmp_path, "2026-11-22_cpu", case.cpu_results())
+    text = updated_readme(README, tmp_path)
+    assert "| 3.98, tensors 3.46 (3.9) | 1.10 (1.08) |" in text
+    assert "made of the peak of tensors" in text
+
+
 def test_the_newest_whole_run_of_every_machine(tmp_path: Path) -> None:
     for date, quick in (("2026-11-22", False), ("2026-11-20", False), ("2026-11-23", True)):
         record(tmp_path, f"{date}_two", of(date=date, quick=quick))

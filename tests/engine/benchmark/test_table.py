@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from engine.benchmark import report_case as case
 
-from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK, TrainingMemory
-from maskrcnn_benchmark.engine.benchmark.report_rows import make_line, memory_gb
+from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.engine.benchmark.report_memory import memory_gb
+from maskrcnn_benchmark.engine.benchmark.report_rows import make_line
 from maskrcnn_benchmark.engine.benchmark.table import main_table, table_text, write_table
 
 
@@ -81,13 +82,27 @@ def test_another_config_has_no_published_row() -> None:
 
 
 def test_memory_on_a_cpu_is_resident_memory() -> None:
-    memory = TrainingMemory("peak RSS above the idle process (CPU)", None, None, 2000.0, 300.0, 20, None)
-    on_cpu = replace(case.row(), training_memory=memory)
+    on_cpu = case.on_cpu(case.row(), 2000.0, None)
     assert memory_gb(on_cpu) == pytest.approx(2000 * 1024 * 1024 / 1e9)
     whole = case.results((on_cpu,))
     whole = replace(whole, environment=replace(whole.environment, device_type="cpu"))
     assert "resident memory and no GPU's number" in table_text(whole)
     assert "resident memory" not in table_text(case.results())
+
+
+def test_on_a_cpu_the_peak_of_tensors_is_compared() -> None:
+    text = table_text(case.cpu_results())
+    # 3800 and 3300 MiB; 3300 of 3000 MiB
+    assert cells_of(text, "V-39", FASTER)[2:6] == ["3.98, tensors 3.46", "3.9", "1.10", "1.08"]
+    assert "made of the peak of tensors" in text
+    assert cells_of(text, "V-39 : R-50", FASTER)[5:] == ["1.10", "1.08"]
+
+
+def test_no_ratio_mixes_two_kinds_of_memory() -> None:
+    text = table_text(case.cpu_results(with_tensors=False))
+    assert cells_of(text, "R-50", FASTER)[2] == "4.19"
+    assert cells_of(text, "V-39", FASTER)[2:6] == ["3.98, tensors 3.46", "3.9", "0.95", "1.08"]
+    assert "made of the peak of tensors" not in text
 
 
 def test_the_text_says_what_the_numbers_are() -> None:
