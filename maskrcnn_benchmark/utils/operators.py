@@ -6,6 +6,10 @@ from pathlib import Path
 import torch
 
 LIBRARY = Path(__file__).resolve().parent.parent / "_C.so"
+OPERATORS = (
+    *("nms", "batched_nms", "roi_align", "roi_align_backward", "rasterize_polygons", "paste_masks_rle"),
+    *("winograd_columns", "winograd_weight", "winograd_conv2d"),
+)
 
 
 def load_operators(library: Path = LIBRARY) -> tuple[dict[str, str], str | None]:
@@ -20,6 +24,10 @@ def load_operators(library: Path = LIBRARY) -> tuple[dict[str, str], str | None]
         return {}, f"{library} does not exist"
     try:
         torch.ops.load_library(library)
-        return dict(json.loads(torch.ops.maskrcnn_benchmark.build_info())), None
+        build_info = dict(json.loads(torch.ops.maskrcnn_benchmark.build_info()))
     except (OSError, RuntimeError) as error:
         return {}, f"{library} does not load into torch {torch.__version__}: {error}"
+    missing = [name for name in OPERATORS if not hasattr(torch.ops.maskrcnn_benchmark, name)]
+    if missing:
+        return {}, f"{library} was built from older sources, without {', '.join(missing)}"
+    return build_info, None

@@ -1,7 +1,10 @@
 """The verdict on operators, torch and GPUs."""
 
+import re
+
 import pytest
 
+from maskrcnn_benchmark.utils import operators
 from maskrcnn_benchmark.utils.collect_env import collect_env, runs_on, verdict
 from maskrcnn_benchmark.utils.operators import load_operators
 
@@ -58,3 +61,17 @@ def test_a_broken_library_is_reported(tmp_path):
     build_info, error = load_operators(broken)
     assert build_info == {}
     assert str(broken) in error and "does not load into torch" in error
+
+
+def test_a_library_of_older_sources_is_named_and_not_used(monkeypatch):
+    monkeypatch.setattr(operators, "OPERATORS", (*operators.OPERATORS, "operator_of_tomorrow"))
+    build_info, error = load_operators()
+    if not operators.LIBRARY.exists():
+        pytest.skip("nothing was compiled")
+    assert build_info == {}
+    assert error == f"{operators.LIBRARY} was built from older sources, without operator_of_tomorrow"
+
+
+def test_every_operator_of_the_library_is_expected():
+    declared = re.findall(r'm\.def\(\s*"(\w+)\(', (operators.LIBRARY.parents[1] / "csrc/ops.cpp").read_text())
+    assert sorted(declared) == sorted((*operators.OPERATORS, "build_info"))
