@@ -36,6 +36,7 @@ BUILD_KINDS = ("auto", "cpu", "none")
 # Machine code for the two data-centre generations in use, PTX for what comes after them.
 DEFAULT_CUDA_ARCHS = "8.0;9.0+PTX"
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"  # 2.11, the oldest torch the library loads into
+STANDARD = "-std=c++20"  # torch's own choice is older in 2.11
 # The same arithmetic on every processor: no fused multiply-add, no reordering (see csrc/simd.h).
 STRICT_NUMBERS = ["-ffp-contract=off", "-fno-fast-math"]
 
@@ -132,8 +133,8 @@ def build_arguments() -> dict[str, Any]:
     from torch.utils import cpp_extension  # looks for CUDA_HOME when imported
 
     sources = ["csrc/ops.cpp", *sorted(glob.glob("csrc/cpu/*.cpp"))]
-    cxx_flags = ["-O3", "-fvisibility=hidden", "-Wall", TORCH_TARGET, *STRICT_NUMBERS]
-    nvcc_flags = ["-O3", "-Xcompiler=-fvisibility=hidden", "-DUSE_CUDA", TORCH_TARGET]
+    cxx_flags = ["-O3", "-fvisibility=hidden", "-Wall", STANDARD, TORCH_TARGET, *STRICT_NUMBERS]
+    nvcc_flags = ["-O3", "-Xcompiler=-fvisibility=hidden", "-DUSE_CUDA", STANDARD, TORCH_TARGET]
     make_extension = cpp_extension.CppExtension
     if cuda is not None:
         make_extension = cpp_extension.CUDAExtension
