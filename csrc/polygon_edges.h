@@ -17,6 +17,17 @@ constexpr int kUpsampling = 5;
 // A vertex further away, in fifths of an output pixel, is moved here. (COCO's int overflows at 2^31.)
 constexpr double kFarthest = 1e8;
 
+// The polygons of all instances: polygon q has the vertices polygon_starts[q] .. polygon_starts[q + 1] - 1 of
+// coords, instance g the polygons instance_starts[g] .. instance_starts[g + 1] - 1.
+struct Polygons {
+  const float* coords;
+  const int32_t* polygon_starts;
+  const int32_t* instance_starts;
+  int64_t num_polygons;
+  int64_t num_instances;
+  int64_t num_vertices;
+};
+
 struct FinePoint {
   int x;
   int y;

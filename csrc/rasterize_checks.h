@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "checks.h"
+#include "polygon_edges.h"
 
 namespace maskrcnn_benchmark {
 
@@ -39,17 +40,6 @@ inline void check_rasterize_arguments(const Tensor& coords, const Tensor& polygo
   check_same_device(op, "instance_starts", instance_starts, "boxes", boxes);
   check_same_device(op, "instance", instance, "boxes", boxes);
 }
-
-// The polygons of all instances: polygon q has the vertices polygon_starts[q] .. polygon_starts[q + 1] - 1 of
-// coords, instance g the polygons instance_starts[g] .. instance_starts[g + 1] - 1.
-struct Polygons {
-  const float* coords;
-  const int32_t* polygon_starts;
-  const int32_t* instance_starts;
-  int64_t num_polygons;
-  int64_t num_instances;
-  int64_t num_vertices;
-};
 
 inline Polygons polygons_of(const Tensor& coords, const Tensor& polygon_starts,
                             const Tensor& instance_starts) {

@@ -5,7 +5,6 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <algorithm>
 #include <array>
 #include <optional>
 #include <tuple>
@@ -17,13 +16,7 @@
 namespace maskrcnn_benchmark::cuda {
 namespace {
 
-constexpr int64_t kOverlapBytes = int64_t(64) << 20;  // at most, for the overlap bits of one range of rows
-constexpr int64_t kMaxImages = 65535;                 // what a grid's third dimension takes
-constexpr int64_t kMaxRows = 2048;  // of one range: later ranges skip what earlier ones have removed
-
-unsigned blocks_for(int64_t n) {
-  return unsigned((n + kThreads - 1) / kThreads);
-}
+constexpr int64_t kMaxImages = 65535;  // what a grid's third dimension takes
 
 Tensor dense_float(const char* op, const char* name, const Tensor& tensor) {
   STD_TORCH_CHECK(tensor.scalar_type() != ScalarType::Double, op, ": ", name,
@@ -78,9 +71,7 @@ Kept suppress(const Tensor& boxes, const Tensor& scores, const int64_t* groups, 
 
   Kept result{zeros({images, max_output}, ScalarType::Long), zeros({images}, ScalarType::Int)};
   Tensor removed = zeros({images, words}, ScalarType::Long);
-  const int64_t rows_that_fit = kOverlapBytes / (images * words * int64_t(sizeof(uint64_t)));
-  const int64_t num_rows =
-      std::clamp(rows_that_fit / kTile, int64_t(1), std::min(words, kMaxRows / kTile)) * kTile;
+  const int64_t num_rows = rows_of_range(images, words);
   Tensor overlap = empty({images, num_rows, words}, ScalarType::Long);
   uint64_t* overlap_words = reinterpret_cast<uint64_t*>(overlap.mutable_data_ptr<int64_t>());
   const NmsState state{ranked,

@@ -1,7 +1,8 @@
 #pragma once
 
-// Device code of non-maximum suppression. All tensors are dense; images, boxes per image (K) and words of
-// 64 boxes (W = ceil(K / 64)) are the sizes. A rank is a place in an image's order of descending score.
+// Device code of non-maximum suppression, and the sizes of its launches. All tensors are dense; images, boxes
+// per image (K) and words of 64 boxes (W = ceil(K / 64)) are the sizes. A rank is a place in an image's order
+// of descending score.
 //
 // Work goes through ranges of rows (ranks) of bounded length: overlap_kernel compares the rows of a range
 // with all boxes after them, sweep_kernel then decides row by row which ones stay. Rows that an earlier range
@@ -9,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdint>
 
@@ -19,6 +21,19 @@ namespace maskrcnn_benchmark::cuda {
 constexpr int kTile = 64;            // rows and columns of a tile: one bit of a word for each column
 constexpr int kThreads = 256;        // of the elementwise kernels and the sweep
 constexpr int32_t kNoKey = INT_MIN;  // sorts after every number's key
+
+constexpr int64_t kOverlapBytes = int64_t(64) << 20;  // at most, for the overlap bits of one range of rows
+constexpr int64_t kMaxRows = 2048;  // of one range: later ranges skip what earlier ones have removed
+
+inline unsigned blocks_for(int64_t n) {
+  return unsigned((n + kThreads - 1) / kThreads);
+}
+
+// Rows of one range: whole tiles, and never more than the boxes of an image have.
+inline int64_t rows_of_range(int64_t images, int64_t words) {
+  const int64_t rows_that_fit = kOverlapBytes / (images * words * int64_t(sizeof(uint64_t)));
+  return std::clamp(rows_that_fit / kTile, int64_t(1), std::min(words, kMaxRows / kTile)) * kTile;
+}
 
 // A box in rank order, with exclusive far corners (x2 + 1, y2 + 1).
 struct RankedBox {

@@ -6,8 +6,6 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
 
-#include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "cuda/roi_align_kernels.cuh"
@@ -20,65 +18,25 @@ namespace {
 using torch::headeronly::BFloat16;
 using torch::headeronly::Half;
 
-constexpr int64_t kVectorBytes = 16;
-constexpr int64_t kMaxGridY = 65535;
-
-template <typename T>
-using AccumulateT = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-BinLayout bin_layout(const Pyramid& pyramid, bool channels_last) {
-  const int64_t bins = int64_t(pyramid.pooled_h) * pyramid.pooled_w, channels = pyramid.channels;
-  return channels_last ? BinLayout{bins * channels, channels, 1} : BinLayout{bins * channels, 1, bins};
-}
-
-dim3 launch_grid(const Pyramid& pyramid, int64_t num_rois, int vector) {
-  const int64_t items = int64_t(pyramid.pooled_h) * pyramid.pooled_w * (pyramid.channels / vector);
-  STD_TORCH_CHECK(items < INT32_MAX, "roi_align: bins times channels must be below 2^31, got ", items);
-  const int64_t per_block = kThreads * kOutputsPerThread;
-  return dim3(static_cast<unsigned>(num_rois),
-              static_cast<unsigned>(std::clamp<int64_t>((items + per_block - 1) / per_block, 1, kMaxGridY)));
-}
-
-bool is_aligned(const void* pointer) {
-  return reinterpret_cast<uintptr_t>(pointer) % kVectorBytes == 0;
-}
-
-// Calls launch(vector, channels_last), both compile-time constants: how wide maps may be read.
-template <int kVector, typename Launch>
-void choose_kernel(bool channels_last, bool vectorises, const Launch& launch) {
-  if (!channels_last) {
-    launch(std::integral_constant<int, 1>{}, std::false_type{});
-  } else if (vectorises) {
-    launch(std::integral_constant<int, kVector>{}, std::true_type{});
-  } else {
-    launch(std::integral_constant<int, 1>{}, std::true_type{});
-  }
-}
-
-template <typename T>
-void set_map(Maps<T>& maps, int level, T* data, const Pyramid& pyramid, bool channels_last) {
-  const LevelSize& size = pyramid.levels[level];
-  maps.levels[level] = data;
-  maps.pixel_stride[level] = channels_last ? pyramid.channels : 1;
-  maps.channel_stride[level] = channels_last ? 1 : int64_t(size.height) * size.width;
+void check_items(const char* op, const Pyramid& pyramid) {
+  const int64_t items = int64_t(pyramid.pooled_h) * pyramid.pooled_w * pyramid.channels;
+  STD_TORCH_CHECK(items <= kMaxItems, op, ": bins times channels must be at most ", kMaxItems, ", got ",
+                  items);
 }
 
 template <typename T>
 void run_forward(const std::vector<Tensor>& features, const Tensor& rois, const Pyramid& pyramid,
                  bool channels_last, Tensor& out, cudaStream_t stream) {
   using A = AccumulateT<T>;
-  constexpr int kVector = kVectorBytes / sizeof(T);
   // Maps of one format are pooled by one kernel: all are brought to the first one's.
   const bool maps_last = is_channels_last(features[0]);
   Maps<const T> maps{};
   std::vector<Tensor> dense;
-  bool vectorises = pyramid.channels % kVector == 0;
   for (int level = 0; level < pyramid.num_levels; ++level) {
     dense.push_back(torch::stable::contiguous(features[level], memory_format(maps_last)));
     set_map(maps, level, dense.back().template const_data_ptr<T>(), pyramid, maps_last);
-    vectorises = vectorises && is_aligned(maps.levels[level]);
   }
-  choose_kernel<kVector>(maps_last, vectorises, [&](auto vector, auto last) {
+  choose_kernel<T>(pyramid, maps, maps_last, [&](auto vector, auto last) {
     forward_kernel<T, A, vector(), last()>
         <<<launch_grid(pyramid, rois.size(0), vector()), kThreads, 0, stream>>>(
             pyramid, maps, rois.const_data_ptr<A>(), bin_layout(pyramid, channels_last),
@@ -91,14 +49,13 @@ template <typename T>
 void run_backward(const Tensor& grad, const Tensor& rois, const Pyramid& pyramid, bool channels_last,
                   const std::vector<Tensor>& sums, cudaStream_t stream) {
   using A = AccumulateT<T>;
-  constexpr int kVector = kVectorBytes / sizeof(T);
   const bool grad_last = is_channels_last(grad);
   const Tensor dense = torch::stable::contiguous(grad, memory_format(grad_last));
   Maps<A> maps{};
   for (int level = 0; level < pyramid.num_levels; ++level) {
     set_map(maps, level, sums[level].mutable_data_ptr<A>(), pyramid, channels_last);
   }
-  choose_kernel<kVector>(channels_last, pyramid.channels % kVector == 0, [&](auto vector, auto last) {
+  choose_kernel<T>(pyramid, maps, channels_last, [&](auto vector, auto last) {
     backward_kernel<T, A, vector(), last()>
         <<<launch_grid(pyramid, rois.size(0), vector()), kThreads, 0, stream>>>(
             pyramid, maps, rois.const_data_ptr<A>(), bin_layout(pyramid, grad_last),
@@ -114,6 +71,7 @@ Tensor roi_align(const std::vector<Tensor>& features, const Tensor& rois, const 
   check_same_device(op, "features", features[0], "rois", rois);
   const Pyramid pyramid = make_pyramid(op, shapes_of(op, features), scales, rois,
                                        {pooled_h, pooled_w, sampling_ratio, channels_last});
+  check_items(op, pyramid);
   const torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   const cudaStream_t stream = current_stream(rois.get_device_index());
   const ScalarType type = features[0].scalar_type();
@@ -149,6 +107,7 @@ std::vector<Tensor> roi_align_backward(const Tensor& grad, const Tensor& rois,
   const Pyramid pyramid =
       make_pyramid(op, shapes, scales, rois, {pooled_h, pooled_w, sampling_ratio, channels_last});
   check_grad(op, grad, rois, pyramid);
+  check_items(op, pyramid);
   const torch::stable::accelerator::DeviceGuard guard(rois.get_device_index());
   const cudaStream_t stream = current_stream(rois.get_device_index());
   const ScalarType type = grad.scalar_type();

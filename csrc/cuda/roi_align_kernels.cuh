@@ -1,9 +1,14 @@
 #pragma once
 
+// Device code of roi_align, and what its launches need.
+
+#include <cuda_runtime.h>
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "roi_geometry.h"
 
@@ -109,8 +114,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Compute capability 9 adds four neighbouring floats in one transaction.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+// Compute capability 9 adds four neighbouring floats in one transaction. (So do the tests that run the
+// kernels on the host, where __CUDACC__ is not defined.)
+#if !defined(__CUDACC__) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
 constexpr bool kAddsFourFloats = true;
 #else
 constexpr bool kAddsFourFloats = false;
@@ -164,6 +170,55 @@ __global__ void __launch_bounds__(kThreads)
       }
       add_pack(base + pixel * pixel_stride, parts);
     });
+  }
+}
+
+// Launches: the host's side.
+
+constexpr int64_t kVectorBytes = 16;
+constexpr int64_t kMaxGridY = 65535;
+
+template <typename T>
+using AccumulateT = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+// The most elements of one output roi: an int counts them, and goes up to one stride beyond the last.
+constexpr int64_t kMaxItems = INT32_MAX - kMaxGridY * kThreads;
+
+inline BinLayout bin_layout(const Pyramid& pyramid, bool channels_last) {
+  const int64_t bins = int64_t(pyramid.pooled_h) * pyramid.pooled_w, channels = pyramid.channels;
+  return channels_last ? BinLayout{bins * channels, channels, 1} : BinLayout{bins * channels, 1, bins};
+}
+
+template <typename T>
+void set_map(Maps<T>& maps, int level, T* data, const Pyramid& pyramid, bool channels_last) {
+  const LevelSize& size = pyramid.levels[level];
+  maps.levels[level] = data;
+  maps.pixel_stride[level] = channels_last ? pyramid.channels : 1;
+  maps.channel_stride[level] = channels_last ? 1 : int64_t(size.height) * size.width;
+}
+
+inline dim3 launch_grid(const Pyramid& pyramid, int64_t num_rois, int vector) {
+  const int64_t items = int64_t(pyramid.pooled_h) * pyramid.pooled_w * (pyramid.channels / vector);
+  const int64_t per_block = kThreads * kOutputsPerThread;
+  return dim3(static_cast<unsigned>(num_rois),
+              static_cast<unsigned>(std::clamp<int64_t>((items + per_block - 1) / per_block, 1, kMaxGridY)));
+}
+
+// Calls launch(vector, channels_last), both compile-time constants: in which pieces the maps are read or
+// added to, where T is the features' type. Packs take channels_last maps that lie on multiples of their size.
+template <typename T, typename U, typename Launch>
+void choose_kernel(const Pyramid& pyramid, const Maps<U>& maps, bool channels_last, const Launch& launch) {
+  constexpr int kVector = kVectorBytes / sizeof(T);
+  bool vectorises = pyramid.channels % kVector == 0;
+  for (int level = 0; level < pyramid.num_levels; ++level) {
+    vectorises = vectorises && reinterpret_cast<uintptr_t>(maps.levels[level]) % kVectorBytes == 0;
+  }
+  if (!channels_last) {
+    launch(std::integral_constant<int, 1>{}, std::false_type{});
+  } else if (vectorises) {
+    launch(std::integral_constant<int, kVector>{}, std::true_type{});
+  } else {
+    launch(std::integral_constant<int, 1>{}, std::true_type{});
   }
 }
 
