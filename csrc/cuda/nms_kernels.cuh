@@ -172,7 +172,12 @@ __global__ void sweep_kernel(NmsState state, const int64_t* order, int64_t first
   const int64_t end_row = min(first_row + num_rows, count);
   uint64_t* removed = state.removed + image * state.words;
   int64_t num_kept = state.num_kept[image];
+  if (first_row >= count || num_kept >= state.max_output) {
+    return;
+  }
 
+  // Two barriers a tile: `tile` is written before the first and read between them, kept_of_tile is written
+  // between them and read after the second, `removed` is read between them and written after the second.
   __shared__ uint64_t tile[kTile];
   __shared__ uint64_t kept_of_tile;
   for (int64_t row = first_row; row < end_row && num_kept < state.max_output; row += kTile) {
@@ -201,7 +206,6 @@ __global__ void sweep_kernel(NmsState state, const int64_t* order, int64_t first
       removed[w] = bits;
     }
     num_kept += __popcll(kept);
-    __syncthreads();  // `removed` and `tile` are read and written again for the next tile
   }
   if (threadIdx.x == 0) {
     state.num_kept[image] = int32_t(num_kept);
