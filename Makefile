@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*) setup.py pyproject.toml constraints.txt
+CSRC := $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
+SOURCES := $(CSRC) setup.py pyproject.toml constraints.txt
+CXX_FILES := $(CSRC) $(wildcard tests/cuda_on_host/*.cpp tests/cuda_on_host/*.h)
 
 .PHONY: help environment build quickstart test test-slow lint format clean
 
@@ -42,12 +44,12 @@ lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 
 format: build
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard csrc/*.cpp csrc/*.h csrc/cpu/* csrc/cuda/*)
+	$(BIN)/clang-format -i $(CXX_FILES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info maskrcnn_benchmark/*.so .pytest_cache .mypy_cache .ruff_cache
