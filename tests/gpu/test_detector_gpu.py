@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -37,11 +39,22 @@ def images() -> ImageList:
     return to_image_list(drawn, 32)
 
 
+@pytest.fixture
+def exact_float32() -> Iterator[None]:
+    """No TF32. (monkeypatch cannot take these settings back: they are no plain attributes.)"""
+    settings = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [setting.allow_tf32 for setting in settings]
+    for setting in settings:
+        setting.allow_tf32 = False
+    yield
+    for setting, value in zip(settings, before, strict=True):
+        setting.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("exact_float32")
 @pytest.mark.parametrize("config", CONFIGS)
 @torch.no_grad()
-def test_equals_the_cpu(config: str, images: ImageList, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+def test_equals_the_cpu(config: str, images: ImageList) -> None:
     model = make_model(config)
     images_hw, batch = images.sizes, model.normalize(images)
     expected, _ = model.rpn(model.backbone(batch), images_hw)
