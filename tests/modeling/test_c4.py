@@ -136,8 +136,12 @@ def test_the_state_dict_has_the_shared_weights_twice(model: GeneralizedRCNN) -> 
     assert loaded.roi_heads.mask.feature_extractor is loaded.roi_heads.box.feature_extractor
 
 
-def test_whole_inference_is_one_graph(model: GeneralizedRCNN, images: list[Tensor]) -> None:
+def test_whole_inference_is_one_graph(
+    model: GeneralizedRCNN, images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing waits for the device: the shapes do not depend on what is found."""
+    # compiled graphs convolve directly; another rounding would put detections of equal score in another order
+    monkeypatch.setattr("maskrcnn_benchmark.layers.conv_norm.fits_winograd", lambda conv: False)
     model.eval()
     batch = to_image_list(images, 0)
 
