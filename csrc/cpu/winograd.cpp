@@ -22,8 +22,11 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-// Tiles that a thread works on at once: more use a filter more often, fewer stay in the second cache.
-constexpr int64_t kTilesPerTask = 56;
+// Tiles that a thread works on at once: few stay in the second cache; more use a filter more often, which
+// pays where the filters do not stay in the third.
+constexpr int64_t kTilesPerTask = 14;
+constexpr int64_t kTilesPerTaskOfMany = 56;
+constexpr int64_t kManyFilters = 512 * 256;  // pairs of channels: 18 MiB of filters
 // Output channels whose products a thread holds at once.
 constexpr int64_t kChannelsPerPass = 64;
 
@@ -129,6 +132,10 @@ struct AlignedFree {
   void operator()(float* memory) const { std::free(memory); }
 };
 
+// V and M of the next position lie one cache line further than they need to. At a multiple of 4096 bytes all
+// 36 would want the same few places of the first cache.
+constexpr int64_t kLine = 16;
+
 // What one thread computes with, in whole cache lines.
 struct Scratch {
   std::unique_ptr<float[], AlignedFree> values;    // V
@@ -158,8 +165,8 @@ struct Convolution {
 
   // Whole blocks of tiles a task, and as many tasks as threads where there are enough.
   int64_t tiles_per_task() const {
-    const int64_t tasks =
-        std::max<int64_t>(torch::stable::get_num_threads(), ceil_div(tiles(), kTilesPerTask));
+    const int64_t most = channels * outputs < kManyFilters ? kTilesPerTask : kTilesPerTaskOfMany;
+    const int64_t tasks = std::max<int64_t>(torch::stable::get_num_threads(), ceil_div(tiles(), most));
     return ceil_div(ceil_div(tiles(), tasks), kernel.rows) * kernel.rows;
   }
 
@@ -188,26 +195,27 @@ struct Convolution {
   }
 
   // M of `count` tiles and the output channels from `from` to `to`.
-  void multiply_tiles(const float* values, int64_t position_stride, int64_t count, int64_t from, int64_t to,
-                      float* products) const {
+  void multiply_tiles(const float* values, int64_t value_stride, int64_t count, int64_t from, int64_t to,
+                      float* products, int64_t product_stride) const {
     const int64_t panel_size = channels * kernel.columns;
     for (int64_t p = 0; p < kPositions; ++p) {
       for (int64_t k = from; k < to; k += kernel.columns) {
         const float* panel = weight + (k / kernel.columns * kPositions + p) * panel_size;
         for (int64_t t = 0; t < count; t += kernel.rows) {
-          kernel.multiply(values + p * position_stride + t * channels, panel, channels,
+          kernel.multiply(values + p * value_stride + t * channels, panel, channels,
                           std::min<int64_t>(kernel.rows, count - t), kChannelsPerPass,
-                          products + (p * count + t) * kChannelsPerPass + k - from);
+                          products + p * product_stride + t * kChannelsPerPass + k - from);
         }
       }
     }
   }
 
-  void write_tiles(const float* products, int64_t first, int64_t count, int64_t from, int64_t to) const {
+  void write_tiles(const float* products, int64_t product_stride, int64_t first, int64_t count, int64_t from,
+                   int64_t to) const {
     for (int64_t t = 0; t < count; ++t) {
       const Corner at = corner(first + t);
-      kernel.transform_output(products + t * kChannelsPerPass, count * kChannelsPerPass, to - from,
-                              bias + from, relu, std::min<int64_t>(kOutputTile, height - at.y),
+      kernel.transform_output(products + t * kChannelsPerPass, product_stride, to - from, bias + from, relu,
+                              std::min<int64_t>(kOutputTile, height - at.y),
                               std::min<int64_t>(kOutputTile, width - at.x), width * outputs, outputs,
                               out + ((at.image * height + at.y) * width + at.x) * outputs + from);
     }
@@ -215,17 +223,19 @@ struct Convolution {
 
   void run() const {
     const int64_t step = tiles_per_task();
+    const int64_t value_stride = step * channels + kLine, product_stride = step * kChannelsPerPass + kLine;
     parallel_tasks<Scratch>(ceil_div(tiles(), step), [&](int64_t task, Scratch& scratch) {
       if (scratch.values == nullptr) {
-        scratch.values.reset(Scratch::allocate(kPositions * step * channels));
-        scratch.products.reset(Scratch::allocate(kPositions * step * kChannelsPerPass));
+        scratch.values.reset(Scratch::allocate(kPositions * value_stride));
+        scratch.products.reset(Scratch::allocate(kPositions * product_stride));
       }
       const int64_t first = task * step, count = std::min(step, tiles() - first);
-      read_tiles(first, count, step * channels, scratch.values.get());
+      read_tiles(first, count, value_stride, scratch.values.get());
       for (int64_t from = 0; from < outputs; from += kChannelsPerPass) {
         const int64_t to = std::min(from + kChannelsPerPass, outputs);
-        multiply_tiles(scratch.values.get(), step * channels, count, from, to, scratch.products.get());
-        write_tiles(scratch.products.get(), first, count, from, to);
+        multiply_tiles(scratch.values.get(), value_stride, count, from, to, scratch.products.get(),
+                       product_stride);
+        write_tiles(scratch.products.get(), product_stride, first, count, from, to);
       }
     });
   }

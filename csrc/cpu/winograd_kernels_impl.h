@@ -12,18 +12,23 @@ constexpr int kColumns = kVecs * kLanes;
 constexpr float kRootHalf = 0.70710678118654752f;
 constexpr float kRootTwo = 1.41421356237309505f;
 
+// factor * a + b
+MASKRCNN_INLINE Vec scaled_add(float factor, Vec a, Vec b) {
+  return multiply_add(broadcast(factor), a, b);
+}
+
 // out = B^T in, for vectors of six.
 MASKRCNN_INLINE void transform_six(const Vec* in, int stride, Vec* out) {
   const Vec d0 = in[0], d1 = in[stride], d2 = in[2 * stride], d3 = in[3 * stride], d4 = in[4 * stride],
             d5 = in[5 * stride];
-  const Vec even = d4 - 2.0f * d2, odd = kRootHalf * (d3 - 2.0f * d1);
-  const Vec even2 = d4 - 0.5f * d2, odd2 = kRootTwo * (d3 - 0.5f * d1);
-  out[0] = d0 - 2.5f * d2 + d4;
+  const Vec even = scaled_add(-2.0f, d2, d4), odd = kRootHalf * scaled_add(-2.0f, d1, d3);
+  const Vec even2 = scaled_add(-0.5f, d2, d4), odd2 = kRootTwo * scaled_add(-0.5f, d1, d3);
+  out[0] = scaled_add(-2.5f, d2, d0 + d4);
   out[1] = even + odd;
   out[2] = even - odd;
   out[3] = even2 + odd2;
   out[4] = even2 - odd2;
-  out[5] = d1 - 2.5f * d3 + d5;
+  out[5] = scaled_add(-2.5f, d3, d1 + d5);
 }
 
 // out = A^T in: six products to four outputs.
@@ -33,8 +38,8 @@ MASKRCNN_INLINE void transform_four(const Vec* in, int stride, Vec* out) {
   const Vec sum2 = m3 + m4, difference2 = kRootTwo * (m3 - m4);
   out[0] = in[0] + sum + sum2;
   out[1] = difference + difference2;
-  out[2] = 0.5f * sum + 2.0f * sum2;
-  out[3] = 0.5f * difference + 2.0f * difference2 + in[5 * stride];
+  out[2] = scaled_add(2.0f, sum2, 0.5f * sum);
+  out[3] = scaled_add(2.0f, difference2, scaled_add(0.5f, difference, in[5 * stride]));
 }
 
 // A NaN stays one, as in torch.relu.
@@ -49,7 +54,9 @@ void transform_input(const float* const* pixels, int64_t channels, int64_t posit
     for (int x = 0; x < kInputTile; ++x) {
       Vec column[kInputTile];
       for (int y = 0; y < kInputTile; ++y) {
-        column[y] = load(pixels[y * kInputTile + x] + c);
+        const float* pixel = pixels[y * kInputTile + x] + c;
+        __builtin_prefetch(pixel + kLanes);  // 36 places at once are more than the processor foresees
+        column[y] = load(pixel);
       }
       transform_six(column, 1, columns + x * kInputTile);
     }
@@ -88,6 +95,8 @@ MASKRCNN_INLINE void multiply_tiles(const float* v, const float* u, int64_t chan
       }
     }
   }
+  // Not unrolled, the sums would go through memory to be indexed.
+#pragma GCC unroll 16
   for (int t = 0; t < kTiles; ++t) {
     for (int k = 0; k < kVecs; ++k) {
       store(out + t * out_stride + k * kLanes, sums[t][k]);
