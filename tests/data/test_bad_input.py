@@ -42,6 +42,15 @@ WRONG_CONTENT = {
         lambda content: content["annotations"][3].pop("id"),
         r"annotation number 3: no whole number as id",
     ),
+    "negative id": (set_annotation(id=-3), r"annotation -3: no whole number as id; .* from 0 to"),
+    "vast image id": (set_image(id=2**70), r"image \d+: no whole number as id; .* from 0 to 2\*\*63 - 1"),
+    "image id in a list": (set_annotation(image_id=[4]), r"annotation 103: image_id \[4\] is not listed"),
+    "label in a list": (set_annotation(category_id=[3]), r"annotation 103: label out of range: .* \[3\]; "),
+    "crowd as text": (set_annotation(iscrowd="0"), r"annotation 103: iscrowd is '0'; write 0 or 1, or"),
+    "run length of no size": (
+        set_annotation(segmentation={"size": 9, "counts": [81]}),
+        r"annotation 103: run length of size 9, but its image has \[height, width\] \[42, 48\]",
+    ),
     "unknown image": (set_annotation(image_id=999), r"annotation 103: image_id 999 is not listed"),
     "label": (set_annotation(category_id=4), r"annotation 103: label out of range: category_id 4; .* 3, 7"),
     "no box": (set_annotation(bbox=[1, 2, 3]), r"annotation 103: bbox is \[1, 2, 3\]; write \[x, y, width"),
@@ -96,6 +105,7 @@ LEAVES_OTHERS_DANGLING = {
     "duplicate category id",
     "no categories",
     "duplicate image id",
+    "vast image id",
     "image without size",
     "image without name",
 }

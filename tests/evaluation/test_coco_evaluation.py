@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate, predictions_of_index
+from maskrcnn_benchmark.data.datasets.evaluation.coco.ground_truth import load_ground_truth
+from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 FAMILY = json.loads(Path(__file__).with_name("family_coco_evaluation.json").read_text())
@@ -83,6 +86,69 @@ def test_family_records_and_scores(dataset: COCODataset, tmp_path: Path) -> None
     assert [row["name"] for row in stored["per_class"]["segm"]] == ["a", "b", "c", "d"]
     assert "| b " in (tmp_path / "out" / "per_class.md").read_text()
     assert not list((tmp_path / "out").glob("*.tmp"))
+
+
+def on_every_annotation(**values: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation.update(values)
+
+    return change
+
+
+def on_every_image(**values: Any) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image.update(values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.update(info={"year": "2017", "version": 2, "date_created": None}),
+        lambda content: content.update(licenses=[{"id": "a", "name": None, "url": 3}]),
+        on_every_image(license="CC BY", coco_url=None, date_captured=2017, flickr_url=5),
+        on_every_annotation(license="CC BY", attributes={"occluded": True}, caption=4),
+        lambda content: content["annotations"][4].update(iscrowd=False),
+        lambda content: content["annotations"][4].update(iscrowd=0.0, info={"year": "2017"}),
+        lambda content: content["categories"][0].update(supercategory=7, keypoints="none"),
+    ],
+    ids=["info", "licenses", "images", "annotations", "crowd", "crowd as a float", "categories"],
+)
+def test_what_no_score_rests_on_may_be_anything(
+    dataset: COCODataset, change: Callable[[dict[str, Any]], None]
+) -> None:
+    """Exporters write much that the evaluator's reader refuses; scores stay those of the clean file."""
+    content = json.loads(Path(dataset.annotation_file).read_text())
+    change(content)
+    Path(dataset.annotation_file).write_text(json.dumps(content))
+    messy = COCODataset(dataset.annotation_file, dataset.image_folder, False)
+    results = evaluate(messy, family_predictions(), None, ("bbox", "segm"))
+    for iou_type in ("bbox", "segm"):
+        assert list(results.results[iou_type].values()) == pytest.approx(
+            FAMILY["evaluation"][f"{iou_type}_stats"], abs=1e-12
+        )
+
+
+def test_segmentations_of_no_form_do_not_disturb_boxes(dataset: COCODataset) -> None:
+    content = json.loads(Path(dataset.annotation_file).read_text())
+    for annotation, wrong in zip(content["annotations"], ["text", {"size": 5}, 3, None, {}], strict=False):
+        annotation["segmentation"] = wrong
+    Path(dataset.annotation_file).write_text(json.dumps(content))
+    boxes_only = COCODataset(dataset.annotation_file, dataset.image_folder, False, masks=False)
+    results = evaluate(boxes_only, family_predictions(), None, ("bbox",))
+    assert list(results.results["bbox"].values()) == pytest.approx(
+        FAMILY["evaluation"]["bbox_stats"], abs=1e-12
+    )
+
+
+def test_a_file_that_no_evaluator_reads_is_named(tmp_path: Path) -> None:
+    content = {"images": [], "annotations": [], "categories": [{"id": -1, "name": "a"}], "info": 3}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"annotations\.json: the evaluator cannot read it"):
+        load_ground_truth(str(tmp_path / "annotations.json"), True)
 
 
 def test_predictions_may_be_encoded_before(dataset: COCODataset) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ from maskrcnn_benchmark.data.datasets.packed import PackedBytes, offsets
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_duplicates, shorten
 
 Record = dict[str, Any]
+IDS = "ids are whole numbers from 0 to 2**63 - 1"
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,9 @@ def _read_categories(records: list[Record], problems: Problems) -> dict[int, str
     if not records:
         problems.add("categories", "the list is empty", "list every category with id and name")
     for index, record in enumerate(records):
-        if not _is_int(record.get("id")) or not isinstance(record.get("name"), str):
-            problems.add(f"category number {index}", f"no id or name in {record}", "give it both")
-    known = [record for record in records if _is_int(record.get("id"))]
+        if not _is_id(record.get("id")) or not isinstance(record.get("name"), str):
+            problems.add(f"category number {index}", f"no id or name in {record}", f"give it both; {IDS}")
+    known = [record for record in records if _is_id(record.get("id"))]
     add_duplicates(problems, "category", [record["id"] for record in known])
     return {
         record["id"]: str(record.get("name"))
@@ -155,8 +156,8 @@ def _read_images(records: list[Record], problems: Problems) -> list[Record]:
     usable = []
     for index, record in enumerate(records):
         where = f"image {record['id']}" if "id" in record else f"image number {index}"
-        if not _is_int(record.get("id")):
-            problems.add(where, "no whole number as id", "give every image one")
+        if not _is_id(record.get("id")):
+            problems.add(where, "no whole number as id", f"give every image one; {IDS}")
         elif not isinstance(record.get("file_name"), str) or not record["file_name"]:
             problems.add(where, "no file_name", "name its file, relative to the image folder")
         elif not all(_is_int(record.get(side)) and record[side] > 0 for side in ("width", "height")):
@@ -175,17 +176,19 @@ def _check_records(
     usable = []
     for index, record in enumerate(records):
         where = f"annotation {record['id']}" if "id" in record else f"annotation number {index}"
-        if not _is_int(record.get("id")):
-            problems.add(where, "no whole number as id", "give every annotation one")
-        elif record.get("image_id") not in image_ids:
+        if not _is_id(record.get("id")):
+            problems.add(where, "no whole number as id", f"give every annotation one; {IDS}")
+        elif not _is_one_of(record.get("image_id"), image_ids):
             problems.add(
                 where, f"image_id {record.get('image_id')} is not listed", "list that image, or remove it"
             )
-        elif record.get("category_id") not in categories:
+        elif not _is_one_of(record.get("category_id"), categories):
             reason = f"label out of range: category_id {record.get('category_id')}"
             problems.add(where, reason, f"the file has the categories {shorten(list(categories), 10)}")
         elif not _is_box(record.get("bbox")):
             problems.add(where, f"bbox is {record.get('bbox')}", "write [x, y, width, height] in pixels")
+        elif record.get("iscrowd", 0) not in (0, 1):
+            problems.add(where, f"iscrowd is {record['iscrowd']!r}", "write 0 or 1, or leave it out")
         else:
             usable.append(record)
     add_duplicates(problems, "annotation", [record["id"] for record in usable])
@@ -228,6 +231,15 @@ def _check_crowds(crowds: Sequence[Record], sizes: NDArray[np.int64], problems: 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_id(value: object) -> bool:
+    """Whether tensors, and the evaluator, can hold it."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_one_of(value: object, ids: Container[int]) -> bool:
+    return isinstance(value, (int, float)) and value in ids
 
 
 def _is_box(value: object) -> bool:

@@ -114,7 +114,7 @@ class SegmentReader:
         """The compressed counts of a mask; nothing where it does not fit the image, which is noted."""
         where, mend = f"annotation {annotation_id}", "encode the mask at the size of its image"
         expected = [size[1], size[0]]
-        if list(rle.get("size", [])) != expected:
+        if rle.get("size") != expected:
             reason = f"run length of size {rle.get('size')}, but its image has [height, width] {expected}"
             self.problems.add(where, reason, mend)
             return b""

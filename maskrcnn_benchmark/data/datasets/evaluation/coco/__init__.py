@@ -8,10 +8,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import hotcoco
-
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import score_records
+from maskrcnn_benchmark.data.datasets.evaluation.coco.ground_truth import load_ground_truth
 from maskrcnn_benchmark.data.datasets.evaluation.coco.predictions import (
     RLE,
     ImagePredictions,
@@ -51,8 +50,8 @@ def coco_evaluation(
 ) -> COCOResults:
     """See `evaluate`."""
     _check_iou_types(dataset, iou_types)
-    ground_truth = hotcoco.COCO(dataset.annotation_file)
     with_masks = "segm" in iou_types
+    ground_truth = load_ground_truth(dataset.annotation_file, with_masks)
     images = [
         each if isinstance(each, ImagePredictions) else predictions_of_index(dataset, index, each, with_masks)
         for index, each in enumerate(predictions)
