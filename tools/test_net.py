@@ -30,6 +30,7 @@ from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
+from maskrcnn_benchmark.utils.run_folder import make_writable_folder
 from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.publish import config_inside
 
@@ -82,7 +83,7 @@ def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
     cfg, weights = settle_config(args)
     device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
     comm.init_process_group(device)
-    os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+    make_writable_folder(cfg.OUTPUT_DIR)
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults, ImagePredictions
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
 from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
@@ -40,7 +41,11 @@ class EvaluationOptions:
 
 
 def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> EvaluationOptions:
-    """What the config says about testing; DTYPE as far as `device` computes in it."""
+    """What the config says about testing; DTYPE as far as `device` computes in it.
+
+    Raises ValueError for a TEST.EXPECTED_RESULTS that names no number.
+    """
+    check_expected(cfg.TEST.EXPECTED_RESULTS)
     body = cfg.MODEL.BACKBONE.CONV_BODY
     return EvaluationOptions(
         backbone=f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body,

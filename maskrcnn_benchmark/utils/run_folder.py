@@ -44,7 +44,7 @@ def check_run_folder(folder: str | os.PathLike[str], config_text: str, resume: b
         ValueError: not writable; a new run over an old one; nothing to resume; the run of another config.
     """
     folder = Path(folder)
-    _check_writable(folder)
+    make_writable_folder(folder)
     holds_run = (folder / LAST_CHECKPOINT).is_file()
     if resume and not holds_run:
         raise ValueError(
@@ -77,14 +77,15 @@ def recorded_seed(folder: str | os.PathLike[str]) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def _check_writable(folder: Path) -> None:
+def make_writable_folder(folder: str | os.PathLike[str]) -> None:
+    """Makes the folder; ValueError where nothing can be written there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=TEMPORARY_SUFFIX):
             pass
     except OSError as error:
         raise ValueError(
-            f"OUTPUT_DIR {str(folder)!r} cannot be written: {error}; give another one"
+            f"OUTPUT_DIR {os.fspath(folder)!r} cannot be written: {error}; give another one"
         ) from error
 
 

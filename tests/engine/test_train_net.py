@@ -121,6 +121,11 @@ def test_resumed_run_equals_the_whole_one(train_net: Runner, tmp_path: Path) -> 
         (("MODEL.BACKBONE.CONV_BODY", "V-40-FPN"), "V-39-FPN"),
         (("SOLVER.BASE_LRR", "1"), "nearest known: SOLVER.BASE_LR"),
         (("SOLVER.IMS_PER_BATCH", "3", "SOLVER.ACCUMULATION_STEPS", "2"), "not divisible"),
+        (
+            ("TEST.EXPECTED_RESULTS", "[['bbox', 'mAP', 0.5, 0.1]]"),
+            "names an unknown number; IoU types: bbox",
+        ),
+        (("TEST.EXPECTED_RESULTS", "[0.5]"), "TEST.EXPECTED_RESULTS: [0.5] should be [IoU type, metric"),
         (("--resume",), "error: --resume: nothing to resume in OUTPUT_DIR"),
         (("OUTPUT_DIR", "/dev/null/run"), "OUTPUT_DIR '/dev/null/run' cannot be written"),
     ],

@@ -105,3 +105,11 @@ def test_no_weights(folder: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.strip() == "error: no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth"
     assert not (folder / "none").exists()
+
+
+def test_a_folder_that_cannot_be_written(folder: Path) -> None:
+    weights = ["--ckpt", str(folder / "weights.pth")]
+    ended = run_test_net([], [*weights, *options(folder, "unused"), "OUTPUT_DIR", "/dev/null/run"])
+    assert ended.returncode == 1
+    assert ended.stderr.strip().startswith("error: OUTPUT_DIR '/dev/null/run' cannot be written: ")
+    assert "Traceback" not in ended.stderr

@@ -109,7 +109,15 @@ def failed_expectations(
     return failures
 
 
+def check_expected(expected: Sequence[Sequence[Any]]) -> None:
+    """Raises ValueError for rows that `failed_expectations` would refuse, before there are results."""
+    for row in expected:
+        _expected_row(row)
+
+
 def _expected_row(row: Sequence[Any]) -> tuple[str, str, float, float]:
+    if not isinstance(row, (list, tuple)):
+        row = [row]
     flat = [*row[:2], *row[2]] if len(row) == 3 and isinstance(row[2], (list, tuple)) else list(row)
     if len(flat) != 4 or not all(isinstance(value, (int, float)) for value in flat[2:]):
         raise ValueError(
