@@ -53,12 +53,17 @@ STABLE_TORCH_LIBRARY(maskrcnn_benchmark, m) {
       "paste_masks_rle(Tensor masks, Tensor boxes, int height, int width, float threshold, "
       "int padding) -> (Tensor bytes, Tensor offsets)");
 
-  // Output channels in a panel of the transformed weight; 0 where the processor cannot run the two below.
+  // Output channels in a panel of the transformed weight; 0 where the processor cannot run these below.
   m.def("winograd_columns() -> int");
   // weight [K,C,3,3] -> [panels,36,C,columns]
   m.def("winograd_weight(Tensor weight) -> Tensor");
   // x [N,C,H,W] channels_last, weight as above, bias [K] -> [N,K,H,W] channels_last: stride 1, padding 1
   m.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int out_channels, bool relu) -> Tensor");
+  // weight [K,C,1,1] -> [panels,C,columns], with columns as above
+  m.def("pointwise_weight(Tensor weight) -> Tensor");
+  // parts [N,Ci,H,W] channels_last, weight as above for C = C1 + C2 + .., bias [K] -> [N,K,H,W] channels_last
+  m.def(
+      "pointwise_conv2d(Tensor[] parts, Tensor weight, Tensor? bias, int out_channels, bool relu) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CompositeExplicitAutograd, m) {

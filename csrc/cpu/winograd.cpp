@@ -1,26 +1,20 @@
 // A 3x3 convolution of stride 1 and padding 1 in float32 on the CPU, by Winograd's minimal filtering (see
-// winograd_kernels.h): about two and a half times as fast as the direct convolution. Maps are channels_last.
+// conv_kernels.h): about two and a half times as fast as the direct convolution. Maps are channels_last.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "checks.h"
+#include "cpu/conv_common.h"
 #include "cpu/parallel.h"
-#include "cpu/winograd_kernels.h"
 #include "memory_format.h"
 #include "simd.h"
 
 namespace maskrcnn_benchmark::cpu {
 namespace {
-
-using torch::headeronly::ScalarType;
 
 // Tiles that a thread works on at once: few stay in the second cache; more use a filter more often, which
 // pays where the filters do not stay in the third.
@@ -30,39 +24,8 @@ constexpr int64_t kManyFilters = 512 * 256;  // pairs of channels: 18 MiB of fil
 // Output channels whose products a thread holds at once.
 constexpr int64_t kChannelsPerPass = 64;
 
-// The best loops that this processor runs, as far as ATen's own variable ATEN_CPU_CAPABILITY allows; null if
-// it has neither AVX2 nor AVX-512.
-const WinogradKernels* choose_kernels() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  const char* set = std::getenv("ATEN_CPU_CAPABILITY");
-  const auto allowed = [set](const char* name) { return set == nullptr || std::strcmp(set, name) == 0; };
-  if (winograd_avx512() != nullptr && __builtin_cpu_supports("avx512f") && allowed("avx512")) {
-    return winograd_avx512();
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      (allowed("avx2") || allowed("avx512"))) {
-    return winograd_avx2();
-  }
-#endif
-  return nullptr;
-}
-
-const WinogradKernels* kernels() {
-  static const WinogradKernels* const chosen = choose_kernels();
-  return chosen;
-}
-
 int64_t winograd_columns() {
-  return kernels() == nullptr ? 0 : kernels()->columns;
-}
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-void check_float(const char* op, const char* name, const Tensor& tensor) {
-  STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, op, ": ", name, " must be float32, got ",
-                  dtype_of(tensor));
+  return conv_kernels() == nullptr ? 0 : conv_kernels()->columns;
 }
 
 constexpr int kTaps = 9;
@@ -103,14 +66,12 @@ MASKRCNN_MULTIVERSION void transform_filters(const float* filters, int64_t strid
 
 Tensor winograd_weight(const Tensor& weight) {
   const char* op = "winograd_weight";
-  STD_TORCH_CHECK(kernels() != nullptr, op, ": this processor has neither AVX2 nor AVX-512");
+  const int64_t columns = checked_kernels(op).columns;
   STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, op,
                   ": weight must have the shape [K, C, 3, 3], got ", shape_of(weight));
   check_float(op, "weight", weight);
-  const int64_t outputs = weight.size(0), channels = weight.size(1), columns = kernels()->columns;
-  STD_TORCH_CHECK(
-      outputs > 0 && outputs % kChannelBlock == 0 && channels > 0 && channels % kChannelBlock == 0, op,
-      ": channels must be multiples of ", kChannelBlock, ", got ", channels, " in and ", outputs, " out");
+  const int64_t outputs = weight.size(0), channels = weight.size(1);
+  check_channels(op, channels, outputs);
   const int64_t panels = ceil_div(outputs, columns);
   const Tensor filters = torch::stable::contiguous(weight);
   Tensor packed = torch::stable::new_zeros(weight, {panels, kPositions, channels, columns});
@@ -128,29 +89,19 @@ Tensor winograd_weight(const Tensor& weight) {
   return packed;
 }
 
-struct AlignedFree {
-  void operator()(float* memory) const { std::free(memory); }
-};
-
 // V and M of the next position lie one cache line further than they need to. At a multiple of 4096 bytes all
 // 36 would want the same few places of the first cache.
 constexpr int64_t kLine = 16;
 
-// What one thread computes with, in whole cache lines.
+// What one thread computes with.
 struct Scratch {
-  std::unique_ptr<float[], AlignedFree> values;    // V
-  std::unique_ptr<float[], AlignedFree> products;  // M
-
-  static float* allocate(int64_t count) {
-    void* memory = std::aligned_alloc(64, static_cast<size_t>(ceil_div(count, 16) * 64));
-    STD_TORCH_CHECK(memory != nullptr, "winograd_conv2d: out of memory");
-    return static_cast<float*>(memory);
-  }
+  Floats values;    // V
+  Floats products;  // M
 };
 
 // One convolution: its maps are [N, H, W, C] and [N, H, W, K] in memory.
 struct Convolution {
-  const WinogradKernels& kernel;
+  const ConvKernels& kernel;
   const float* in;
   const float* weight;  // [panels, 36, C, columns]
   const float* bias;    // [K]
@@ -162,13 +113,6 @@ struct Convolution {
   int64_t tile_rows() const { return ceil_div(height, kOutputTile); }
   int64_t tile_columns() const { return ceil_div(width, kOutputTile); }
   int64_t tiles() const { return batch * tile_rows() * tile_columns(); }
-
-  // Whole blocks of tiles a task, and as many tasks as threads where there are enough.
-  int64_t tiles_per_task() const {
-    const int64_t most = channels * outputs < kManyFilters ? kTilesPerTask : kTilesPerTaskOfMany;
-    const int64_t tasks = std::max<int64_t>(torch::stable::get_num_threads(), ceil_div(tiles(), most));
-    return ceil_div(ceil_div(tiles(), tasks), kernel.rows) * kernel.rows;
-  }
 
   struct Corner {
     int64_t image, y, x;  // of the tile's first output pixel
@@ -222,12 +166,13 @@ struct Convolution {
   }
 
   void run() const {
-    const int64_t step = tiles_per_task();
+    const int64_t most = channels * outputs < kManyFilters ? kTilesPerTask : kTilesPerTaskOfMany;
+    const int64_t step = rows_per_task(tiles(), most, kernel);
     const int64_t value_stride = step * channels + kLine, product_stride = step * kChannelsPerPass + kLine;
     parallel_tasks<Scratch>(ceil_div(tiles(), step), [&](int64_t task, Scratch& scratch) {
       if (scratch.values == nullptr) {
-        scratch.values.reset(Scratch::allocate(kPositions * value_stride));
-        scratch.products.reset(Scratch::allocate(kPositions * product_stride));
+        scratch.values = allocate_floats(kPositions * value_stride);
+        scratch.products = allocate_floats(kPositions * product_stride);
       }
       const int64_t first = task * step, count = std::min(step, tiles() - first);
       read_tiles(first, count, value_stride, scratch.values.get());
@@ -244,33 +189,24 @@ struct Convolution {
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                        int64_t out_channels, bool relu) {
   const char* op = "winograd_conv2d";
-  STD_TORCH_CHECK(kernels() != nullptr, op, ": this processor has neither AVX2 nor AVX-512");
+  const ConvKernels& kernels = checked_kernels(op);
   STD_TORCH_CHECK(x.dim() == 4, op, ": x must have the shape [N, C, H, W], got ", shape_of(x));
   check_float(op, "x", x);
   check_float(op, "weight", weight);
-  const int64_t channels = x.size(1), columns = kernels()->columns;
+  const int64_t channels = x.size(1), columns = kernels.columns;
   STD_TORCH_CHECK(weight.dim() == 4 && weight.is_contiguous() && weight.size(1) == kPositions &&
                       weight.size(2) == channels && weight.size(3) == columns && out_channels > 0 &&
                       out_channels % kChannelBlock == 0 && weight.size(0) == ceil_div(out_channels, columns),
                   op, ": weight must be winograd_weight's result for [", out_channels, ", ", channels,
                   ", 3, 3], got ", shape_of(weight));
   STD_TORCH_CHECK(is_channels_last(x), op, ": x must be channels_last");
-  std::vector<float> zeros(std::max(channels, out_channels), 0.0f);
-  const float* shift = zeros.data();
-  Tensor shifts;
-  if (bias.has_value()) {
-    check_float(op, "bias", *bias);
-    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == out_channels, op, ": bias must have the shape [",
-                    out_channels, "], got ", shape_of(*bias));
-    shifts = torch::stable::contiguous(*bias);
-    shift = shifts.const_data_ptr<float>();
-  }
+  const std::vector<float> shift = bias_values(op, bias, out_channels), zeros(channels, 0.0f);
   Tensor out = empty_as(x, {x.size(0), out_channels, x.size(2), x.size(3)}, /*channels_last=*/true);
   if (out.numel() > 0) {
-    const Convolution convolution{.kernel = *kernels(),
+    const Convolution convolution{.kernel = kernels,
                                   .in = x.const_data_ptr<float>(),
                                   .weight = weight.const_data_ptr<float>(),
-                                  .bias = shift,
+                                  .bias = shift.data(),
                                   .zeros = zeros.data(),
                                   .out = out.mutable_data_ptr<float>(),
                                   .batch = x.size(0),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.conv_norm import autocast_dtype, finish_conv, fold_norm, fused_conv2d
+from maskrcnn_benchmark.layers.conv_norm import autocast_dtype, finish_conv, fold_norm, fused_concat_conv2d
 
 
 def concat_conv2d(
@@ -25,10 +25,11 @@ def concat_conv2d(
     """fused_conv2d, with a 1x1 convolution, over the parts [N,Ci,H,W] concatenated along the channels.
 
     With `recompute` the concatenation is gone after forward, and backward works on the parts one by one. The
-    result is the same to the bit, gradients are so to the rounding of another order of summation.
+    result is the same to the bit, gradients are so to the rounding of another order of summation. With
+    gradients off it is `fused_concat_conv2d`.
     """
     if not (recompute and torch.is_grad_enabled()):
-        return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
+        return fused_concat_conv2d(parts, conv, norm, relu)
     assert (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
     weight, bias = fold_norm(conv, norm)
     dtype = autocast_dtype(weight)

@@ -3,11 +3,13 @@
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
 the folded weight is prepared once, and on a CPU Winograd's method (3x3, float32) or oneDNN runs convolution
-and ReLU in one pass, oneDNN the sum too.
+and ReLU in one pass, oneDNN the sum too. `fused_concat_conv2d` does the same for a 1x1 convolution over a
+concatenation, which on a CPU in float32 is not made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.pointwise import fits_pointwise, pointwise_conv2d, pointwise_weight
 from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
-Method = Literal["winograd", "onednn", "torch"]
+Method = Literal["winograd", "pointwise", "onednn", "torch"]
 Sources = tuple[Tensor, ...]
 Stamp = tuple[tuple[int, int], ...]
 
@@ -75,6 +78,18 @@ def fused_conv2d(
     return finish_conv(_plain_conv2d(x, conv, *fold_norm(conv, norm)), norm, relu, residual)
 
 
+def fused_concat_conv2d(
+    parts: Sequence[Tensor], conv: nn.Conv2d, norm: nn.Module | None = None, relu: bool = False
+) -> Tensor:
+    """relu(norm(conv(cat(parts, 1)))), with a 1x1 convolution: parts [N,Ci,H,W] -> [N,D,H,W]."""
+    if isinstance(conv, Conv2d) and _prepares(parts[0], conv) and _fits_pointwise(parts, conv):
+        made = _prepared(parts[0], conv, norm, "pointwise")
+        fused_relu = relu and _is_folded(norm)
+        out = pointwise_conv2d(parts, made.weight, made.bias, conv.out_channels, fused_relu)
+        return out if fused_relu else finish_conv(out, norm, relu, None)
+    return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
+
+
 def fold_norm(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
     """The convolution's weight and bias, with the norm's affine map in them where the norm is frozen."""
     if not isinstance(norm, FrozenBatchNorm2d):
@@ -116,13 +131,12 @@ def _prepares(x: Tensor, conv: Conv2d) -> bool:
     )
 
 
-def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None) -> PreparedConv:
-    """What `conv` has prepared for inputs like x, renewed where the type or a source has changed."""
-    dtype = autocast_dtype(x) or conv.weight.dtype
+def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -> PreparedConv:
+    """What `conv` has prepared for inputs like x, renewed where method, type or a source has changed."""
+    dtype = _compute_dtype(x, conv)
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
     stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in sources)
-    method = _choose_method(x, conv, dtype)
     old = conv.prepared
     if old is not None and (old.stamp, old.dtype, old.method) == (stamp, dtype, method):
         return old
@@ -130,6 +144,8 @@ def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None) -> PreparedConv:
     assert weight is not None
     if method == "winograd":
         weight = winograd_weight(weight)
+    elif method == "pointwise":
+        weight = pointwise_weight(weight)
     elif method == "onednn":
         weight = torch.ops.mkldnn._reorder_convolution_weight(
             weight.contiguous(), conv.padding, conv.stride, conv.dilation, conv.groups, list(x.shape)
@@ -140,8 +156,22 @@ def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None) -> PreparedConv:
     return conv.prepared
 
 
-def _choose_method(x: Tensor, conv: Conv2d, dtype: torch.dtype) -> Method:
-    """The fastest way to run `conv` on x's device in this type."""
+def _compute_dtype(x: Tensor, conv: Conv2d) -> torch.dtype:
+    return autocast_dtype(x) or conv.weight.dtype
+
+
+def _fits_pointwise(parts: Sequence[Tensor], conv: Conv2d) -> bool:
+    """Whether `conv` runs over these parts without their concatenation."""
+    return (
+        all(part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
+        and _compute_dtype(parts[0], conv) == torch.float32
+        and fits_pointwise(parts, conv)
+    )
+
+
+def _choose_method(x: Tensor, conv: Conv2d) -> Method:
+    """The fastest way to run `conv` on x's device in its type."""
+    dtype = _compute_dtype(x, conv)
     if x.device.type == "cpu" and dtype == torch.float32 and fits_winograd(conv):
         return "winograd"
     return "onednn" if _fits_onednn(x, dtype) else "torch"
@@ -159,11 +189,11 @@ def _fits_onednn(x: Tensor, dtype: torch.dtype) -> bool:
 def _run_prepared(
     x: Tensor, conv: Conv2d, norm: nn.Module | None, relu: bool, residual: Tensor | None
 ) -> Tensor:
-    made = _prepared(x, conv, norm)
+    made = _prepared(x, conv, norm, _choose_method(x, conv))
     x = x.to(made.dtype)
     if made.method == "torch":
         return finish_conv(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
-    fused_norm = norm is None or isinstance(norm, FrozenBatchNorm2d)
+    fused_norm = _is_folded(norm)
     fused_relu = relu and fused_norm and residual is None
     if made.method == "winograd":
         out = winograd_conv2d(x, made.weight, made.bias, conv.out_channels, fused_relu)
@@ -176,6 +206,11 @@ def _run_prepared(
     unary = "relu" if fused_relu else "none"
     out = torch.ops.mkldnn._convolution_pointwise(x, made.weight, made.bias, *geometry, unary, [], "")
     return out if fused_relu else finish_conv(out, norm, relu, residual)
+
+
+def _is_folded(norm: nn.Module | None) -> bool:
+    """Whether nothing of the norm is left to do after the convolution."""
+    return norm is None or isinstance(norm, FrozenBatchNorm2d)
 
 
 def _accumulates(residual: Tensor, dtype: torch.dtype) -> bool:

@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
 
-_COLUMNS: int = torch.ops.maskrcnn_benchmark.winograd_columns() if KERNEL_DEVICES else 0
-_CHANNEL_BLOCK = 16  # kChannelBlock
+# Output channels in a panel of a prepared weight; 0 where the kernels do not run.
+COLUMNS: int = torch.ops.maskrcnn_benchmark.winograd_columns() if KERNEL_DEVICES else 0
+CHANNEL_BLOCK = 16  # kChannelBlock of csrc/cpu/conv_kernels.h
 
 
 def fits_winograd(conv: nn.Conv2d) -> bool:
     """Whether the kernel serves this convolution on this processor."""
     return (
-        _COLUMNS > 0
+        COLUMNS > 0
         and conv.kernel_size == (3, 3)
         and conv.stride == (1, 1)
         and conv.padding == (1, 1)
         and conv.dilation == (1, 1)
         and conv.groups == 1
-        and conv.in_channels % _CHANNEL_BLOCK == 0
-        and conv.out_channels % _CHANNEL_BLOCK == 0
+        and conv.in_channels % CHANNEL_BLOCK == 0
+        and conv.out_channels % CHANNEL_BLOCK == 0
     )
 
 
@@ -52,7 +53,7 @@ if KERNEL_DEVICES:
     @torch.library.register_fake("maskrcnn_benchmark::winograd_weight")
     def _(weight: Tensor) -> Tensor:
         outputs, channels, _height, _width = weight.shape
-        return weight.new_empty((-(-outputs // _COLUMNS), 36, channels, _COLUMNS))
+        return weight.new_empty((-(-outputs // COLUMNS), 36, channels, COLUMNS))
 
     @torch.library.register_fake("maskrcnn_benchmark::winograd_conv2d")
     def _(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, relu: bool) -> Tensor:

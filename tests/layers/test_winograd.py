@@ -159,8 +159,8 @@ def test_inference_takes_it_in_float32_alone() -> None:
 COMPARE = """
 import sys, torch
 from maskrcnn_benchmark.layers import winograd
-assert winograd._COLUMNS == int(sys.argv[1]), winograd._COLUMNS
-if winograd._COLUMNS:
+assert winograd.COLUMNS == int(sys.argv[1]), winograd.COLUMNS
+if winograd.COLUMNS:
     x = torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last)
     weight, bias = torch.randn(80, 48, 3, 3) / 20, torch.randn(80)
     got = winograd.winograd_conv2d(x, winograd.winograd_weight(weight), bias, 80)
@@ -171,7 +171,7 @@ if winograd._COLUMNS:
 
 @pytest.mark.parametrize(("capability", "columns"), [("default", 0), ("avx2", 16), ("avx512", 32)])
 def test_every_set_of_instructions_agrees(capability: str, columns: int) -> None:
-    if columns > winograd._COLUMNS:
+    if columns > winograd.COLUMNS:
         pytest.skip("this processor does not have these instructions")
     done = subprocess.run(
         [sys.executable, "-c", COMPARE, str(columns)],

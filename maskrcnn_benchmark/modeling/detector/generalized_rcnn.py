@@ -95,10 +95,10 @@ class GeneralizedRCNN(nn.Module):
             height, width = x.shape[-2:]
             if not self.to_bgr255:
                 x = x.flip(1) / 255
-            x = (x - self.pixel_mean) / self.pixel_std
+            x = (x - self.pixel_mean).div_(self.pixel_std)
             rows = torch.arange(height, device=x.device) < images.sizes[:, :1]  # [N, H]
             columns = torch.arange(width, device=x.device) < images.sizes[:, 1:]  # [N, W]
-            x = x * (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
+            x.mul_((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1))
         return x.contiguous(memory_format=torch.channels_last)
 
     def _to_batch(self, images: Images) -> ImageList:

@@ -1,4 +1,4 @@
-// The loops of winograd_kernels.h for one instruction set. The file that includes this has set the
+// The loops of conv_kernels.h for one instruction set. The file that includes this has set the
 // instruction set for the compiler and defined Vec (a vector of floats), kLanes (how many), kRows and
 // load, store, broadcast and multiply_add. Nothing of the standard library may be called here:
 // its inline functions would be compiled for this instruction set, and the linker may keep that version for
@@ -7,7 +7,7 @@
 namespace maskrcnn_benchmark::cpu {
 namespace {
 
-constexpr int kVecs = 2;  // vectors of output channels that multiply() holds a tile
+constexpr int kVecs = 2;  // vectors of output channels that multiply() holds a row
 constexpr int kColumns = kVecs * kLanes;
 constexpr float kRootHalf = 0.70710678118654752f;
 constexpr float kRootTwo = 1.41421356237309505f;
@@ -70,10 +70,10 @@ void transform_input(const float* const* pixels, int64_t channels, int64_t posit
   }
 }
 
-template <int kTiles>
-MASKRCNN_INLINE void multiply_tiles(const float* v, const float* u, int64_t channels, int64_t out_stride,
-                                    float* out) {
-  Vec sums[kTiles][kVecs] = {};
+template <int kCount>
+MASKRCNN_INLINE void multiply_rows(const float* v, const float* u, int64_t channels, int64_t out_stride,
+                                   float* out) {
+  Vec sums[kCount][kVecs] = {};
   for (int64_t block = 0; block < channels; block += kChannelBlock, v += kChannelBlock * kRows) {
     for (int c = 0; c < kChannelBlock; ++c, u += kColumns) {
       // What is needed 16 channels from now: the filters come from a cache further out, and the next
@@ -87,7 +87,7 @@ MASKRCNN_INLINE void multiply_tiles(const float* v, const float* u, int64_t chan
         filters[k] = load(u + k * kLanes);
       }
 #pragma GCC unroll 16
-      for (int t = 0; t < kTiles; ++t) {
+      for (int t = 0; t < kCount; ++t) {
         const Vec value = broadcast(v[t * kChannelBlock + c]);
         for (int k = 0; k < kVecs; ++k) {
           sums[t][k] = multiply_add(value, filters[k], sums[t][k]);
@@ -97,21 +97,21 @@ MASKRCNN_INLINE void multiply_tiles(const float* v, const float* u, int64_t chan
   }
   // Not unrolled, the sums would go through memory to be indexed.
 #pragma GCC unroll 16
-  for (int t = 0; t < kTiles; ++t) {
+  for (int t = 0; t < kCount; ++t) {
     for (int k = 0; k < kVecs; ++k) {
       store(out + t * out_stride + k * kLanes, sums[t][k]);
     }
   }
 }
 
-template <int kTiles = kRows>
-void multiply(const float* v, const float* u, int64_t channels, int64_t tiles, int64_t out_stride,
+template <int kCount = kRows>
+void multiply(const float* v, const float* u, int64_t channels, int64_t count, int64_t out_stride,
               float* out) {
-  if constexpr (kTiles > 0) {
-    if (tiles == kTiles) {
-      multiply_tiles<kTiles>(v, u, channels, out_stride, out);
+  if constexpr (kCount > 0) {
+    if (count == kCount) {
+      multiply_rows<kCount>(v, u, channels, out_stride, out);
     } else {
-      multiply<kTiles - 1>(v, u, channels, tiles, out_stride, out);
+      multiply<kCount - 1>(v, u, channels, count, out_stride, out);
     }
   }
 }
@@ -140,7 +140,22 @@ void transform_output(const float* products, int64_t position_stride, int64_t ch
   }
 }
 
-constexpr WinogradKernels kKernels = {kRows, kColumns, transform_input, multiply<>, transform_output};
+void finish(const float* sums, int64_t sum_stride, int64_t count, int64_t channels, const float* bias,
+            bool relu, float* out, int64_t out_stride) {
+  for (int64_t t = 0; t < count; ++t, sums += sum_stride, out += out_stride) {
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const Vec value = load(sums + c) + load(bias + c);
+      store(out + c, relu ? cut_below_zero(value) : value);
+    }
+  }
+}
+
+constexpr ConvKernels kKernels = {.rows = kRows,
+                                  .columns = kColumns,
+                                  .transform_input = transform_input,
+                                  .multiply = multiply<>,
+                                  .finish = finish,
+                                  .transform_output = transform_output};
 
 }  // namespace
 }  // namespace maskrcnn_benchmark::cpu

@@ -1,4 +1,4 @@
-#include "cpu/winograd_kernels.h"
+#include "cpu/conv_kernels.h"
 #include "simd.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -31,19 +31,19 @@ MASKRCNN_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 }  // namespace
 }  // namespace maskrcnn_benchmark::cpu
 
-#include "cpu/winograd_kernels_impl.h"
+#include "cpu/conv_kernels_impl.h"
 
 #pragma GCC pop_options
 
 namespace maskrcnn_benchmark::cpu {
-const WinogradKernels* winograd_avx512() {
+const ConvKernels* conv_kernels_avx512() {
   return &kKernels;
 }
 }  // namespace maskrcnn_benchmark::cpu
 
 #else
 namespace maskrcnn_benchmark::cpu {
-const WinogradKernels* winograd_avx512() {
+const ConvKernels* conv_kernels_avx512() {
   return nullptr;
 }
 }  // namespace maskrcnn_benchmark::cpu
