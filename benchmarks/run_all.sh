@@ -20,7 +20,7 @@ device=$([ "$kind" = gpu ] && echo cuda || echo cpu)
 "$python" benchmarks/training_memory.py --device "$device" --output "$results"
 size=()
 if [ "$kind" = cpu ]; then
-    "$python" benchmarks/conv3x3.py --output "$results/conv3x3_cpu"
+    "$python" benchmarks/convolutions.py --output "$results/convolutions_cpu"
     "$python" benchmarks/coco_eval.py --output "$results/coco_eval_cpu"
     size=(--steps 2 --images 5 --batch-sizes 2) # a full run takes hours on a few cores
 fi
