@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
+from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d
@@ -180,17 +177,6 @@ torch.testing.assert_close(got.double(), want, rtol=0, atol=5e-6)
 """
 
 
-@pytest.mark.parametrize(("capability", "columns"), [("avx2", 16), ("avx512", 32)])
+@pytest.mark.parametrize(("capability", "columns"), INSTRUCTION_SETS)
 def test_every_set_of_instructions_agrees(capability: str, columns: int) -> None:
-    if columns > COLUMNS:
-        pytest.skip("this processor does not have these instructions")
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE, str(columns)],
-        env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    run_with_instructions(capability, columns, COMPARE)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers import winograd
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
@@ -169,17 +164,6 @@ if winograd.COLUMNS:
 """
 
 
-@pytest.mark.parametrize(("capability", "columns"), [("default", 0), ("avx2", 16), ("avx512", 32)])
+@pytest.mark.parametrize(("capability", "columns"), [("default", 0), *INSTRUCTION_SETS])
 def test_every_set_of_instructions_agrees(capability: str, columns: int) -> None:
-    if columns > winograd.COLUMNS:
-        pytest.skip("this processor does not have these instructions")
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE, str(columns)],
-        env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    run_with_instructions(capability, columns, COMPARE)
