@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from layers.norm_cases import batch_norm_without_eps
+from layers.norm_cases import fixed_batch_norm
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
@@ -52,7 +52,7 @@ def separate(
         x, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
     )
     if isinstance(norm, FrozenBatchNorm2d):
-        out = batch_norm_without_eps(out, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+        out = fixed_batch_norm(out, norm.weight, norm.bias, norm.running_mean, norm.running_var)
     elif isinstance(norm, nn.GroupNorm):
         out = nn.functional.group_norm(out, norm.num_groups, norm.weight, norm.bias, norm.eps)
     if residual is not None:
@@ -269,7 +269,7 @@ def test_what_was_prepared_stays_out_of_copies_and_of_training() -> None:
 def test_frozen_norm_has_no_eps_and_nothing_to_train() -> None:
     norm = frozen_norm(16)
     x = inputs(16)
-    want = batch_norm_without_eps(x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    want = fixed_batch_norm(x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
     close(norm(x), want)
     assert list(norm.parameters()) == []
     assert list(norm.state_dict()) == ["weight", "bias", "running_mean", "running_var"]

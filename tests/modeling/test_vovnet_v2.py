@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from layers.norm_cases import fixed_batch_norm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,9 +118,8 @@ def reference(weights: dict[str, Tensor], spec: VoVNetSpec, x: Tensor, groups: i
         scale, shift = weights[f"{name}.weight"], weights[f"{name}.bias"]
         if groups:
             return F.group_norm(x, groups, scale, shift, 1e-5)
-        return F.batch_norm(
-            x, weights[f"{name}.running_mean"], weights[f"{name}.running_var"], scale, shift, eps=0.0
-        )
+        mean, var = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+        return fixed_batch_norm(x, scale, shift, mean, var)
 
     def layer(name: str, x: Tensor, stride: int = 1) -> Tensor:
         if f"{name}/conv.weight" in weights:
