@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", metavar="TYPE", help=f"of {', '.join(DTYPES)}")
     parser.add_argument("--quick", action="store_true", help="small images, few of them")
     parser.add_argument("--memory-breakdown", action="store_true", help="what each module saves for backward")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--output-dir", metavar="FOLDER", help="default: benchmarks/results/DATE_DEVICE")
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of the output folder")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two results.json; measures nothing")

@@ -76,6 +76,12 @@ def test_bad_input(more: list[str], message: str, asked: list[str]) -> None:
         run_script(SCRIPT, *asked, *more)
 
 
+def test_a_device_of_no_kind(asked: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_script(SCRIPT, *asked, "--device", "gpu")
+    assert "--device: invalid choice: 'gpu'" in capsys.readouterr().err
+
+
 def test_results_of_another_schema_are_not_compared(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(json.dumps({"schema_version": 99}))

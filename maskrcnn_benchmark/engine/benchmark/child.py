@@ -6,6 +6,7 @@ other rows along.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -38,8 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measures; 0 where everything was measured, 1 where the journal says why not."""
     job_file, journal_file = arguments
     die_with_parent(os.getppid())
-    if OOM_SCORE.exists():
-        OOM_SCORE.write_text(KILLED_FIRST)
+    be_killed_first()
     keep_freed_memory()
     os.environ.setdefault(*PROFILER_LOG_LEVEL)
     job = from_plain(Job, json.loads(Path(job_file).read_text(encoding="utf-8")))
@@ -59,6 +59,12 @@ def main(arguments: Sequence[str]) -> int:
         os._exit(1)  # other processes of the group may wait for this one: no farewell that waits for them
     comm.destroy_process_group()
     return 0
+
+
+def be_killed_first() -> None:
+    """Where memory runs out it is this process that goes, as far as the system lets it ask for that."""
+    with contextlib.suppress(OSError):  # not Linux, or a container whose /proc cannot be written
+        OOM_SCORE.write_text(KILLED_FIRST)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

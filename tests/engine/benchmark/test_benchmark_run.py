@@ -16,6 +16,7 @@ import torch
 from engine.benchmark import tiny_case
 from engine.benchmark.tiny_case import make_run, tiny_job, tiny_plan, tiny_settings
 
+from maskrcnn_benchmark.engine.benchmark import child
 from maskrcnn_benchmark.engine.benchmark.child import is_out_of_memory
 from maskrcnn_benchmark.engine.benchmark.environment import describe_environment
 from maskrcnn_benchmark.engine.benchmark.processes import Interrupted, Processes
@@ -137,6 +138,16 @@ def test_of_two_processes_one_without_memory_ends_both(tmp_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert statuses(tmp_path) == {"lonely": "out_of_memory", "together": "ok"}
+
+
+def test_a_system_that_lets_no_one_choose_who_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "OOM_SCORE", tmp_path / "score")
+    child.be_killed_first()
+    assert (tmp_path / "score").read_text() == "1000"
+    monkeypatch.setattr(child, "OOM_SCORE", tmp_path)  # there, and not to be written
+    child.be_killed_first()
 
 
 def test_failed_allocations_are_known() -> None:
