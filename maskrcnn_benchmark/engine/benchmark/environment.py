@@ -96,12 +96,22 @@ def machine_state(device: torch.device) -> dict[str, str]:
             value = nvidia_smi(field, device)
             if value is not None:
                 state[f"GPU {name}"] = value
+        state["TF32 in float32"] = tf32()
     for name, file in CPU_STATE.items():
         if (CPUFREQ / file).is_file():
             state[f"CPU {name}"] = (CPUFREQ / file).read_text().strip()
     if hasattr(os, "getloadavg"):
         state["load average at the start"] = f"{os.getloadavg()[0]:.1f}"
     return state
+
+
+def tf32() -> str:
+    """Which operations of float32 a GPU may round to TF32: torch's defaults differ from kind to kind."""
+    kinds = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    return ", ".join(f"{kind} {'yes' if allowed else 'no'}" for kind, allowed in kinds.items())
 
 
 def nvidia_smi(field: str, device: torch.device) -> str | None:
