@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -162,6 +162,30 @@ def test_a_run_that_diverges_ends_with_an_explanation(datasets: Path, tmp_path: 
 def test_gpu_asked_for_and_absent(train_net: Runner, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="asks for a GPU, but"):
         train_net("OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cuda")
+
+
+@pytest.fixture
+def determinism(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a deterministic run switches on is switched off again."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(False)
+    cudnn.deterministic, cudnn.benchmark = before
+
+
+@pytest.mark.usefixtures("determinism")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_one_key_makes_a_run_deterministic(train_net: Runner, tmp_path: Path, wanted: bool) -> None:
+    torch.backends.cudnn.benchmark = True
+    keys = ("SOLVER.MAX_ITER", "1", "SOLVER.STEPS", "()", "DETERMINISTIC", str(wanted))
+    assert train_net("--skip-test", "OUTPUT_DIR", str(tmp_path), *keys) == 0
+    assert torch.are_deterministic_algorithms_enabled() is wanted
+    # an operation without a deterministic form is named in a warning and does not end the run
+    assert torch.is_deterministic_algorithms_warn_only_enabled() is wanted
+    assert torch.backends.cudnn.benchmark is not wanted
+    assert torch.backends.cudnn.deterministic is wanted
 
 
 def environment(datasets: Path) -> dict[str, str]:
