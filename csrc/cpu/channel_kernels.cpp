@@ -180,10 +180,23 @@ MASKRCNN_INLINE void rows_to_planes_impl(const A* rows, int64_t row_stride, int6
   }
 }
 
+// The processor does not foresee reads of a few pixels here and there in many planes.
+template <typename T>
+MASKRCNN_INLINE void fetch_ahead(const T* planes, int64_t plane_stride, int64_t pixels, int64_t channels) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t i = 0; i < pixels; i += kLine) {
+      __builtin_prefetch(planes + c * plane_stride + i);
+    }
+  }
+}
+
 template <typename T>
 MASKRCNN_INLINE void planes_to_rows_impl(const T* planes, int64_t plane_stride, int64_t pixels,
                                          int64_t channels, int64_t row_stride, T* rows) {
   for (int64_t c = 0; c < channels; c += kBlock) {
+    const int64_t next = c + kBlock;
+    fetch_ahead(planes + next * plane_stride, plane_stride, pixels, std::min(kBlock, channels - next));
     transpose(planes + c * plane_stride, plane_stride, std::min(kBlock, channels - c), pixels, row_stride,
               rows + c);
   }
