@@ -53,8 +53,9 @@ def make_pair(maps: list[Tensor], boxes: Tensor, bins: int, layout: str) -> dict
     names = [str(i) for i in range(len(maps))]
     pooler = MultiScaleRoIAlign(names, bins, SAMPLING_RATIO)
     channels_last = layout == "channels_last"
-    # torchvision's CPU operator takes no bfloat16: there it is given float32.
-    theirs_dtype = maps[0].dtype if maps[0].is_cuda else torch.float32
+    # torchvision's operator takes no bfloat16, and on a CPU no float16 either: it is given float32.
+    takes = (torch.float32, torch.float16) if maps[0].is_cuda else (torch.float32,)
+    theirs_dtype = maps[0].dtype if maps[0].dtype in takes else torch.float32
 
     def ours() -> Tensor:
         scales = [1 / s for s in STRIDES]

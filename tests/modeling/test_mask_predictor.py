@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
-from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss
+from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss, predict_in_parts
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
 
 
@@ -36,6 +39,52 @@ def test_gradients_equal_the_layers() -> None:
     expected = torch.autograd.grad(reference(predictor, x)[torch.arange(2), labels].square().sum(), inputs)
     for gradient, other in zip(own, expected, strict=True):
         torch.testing.assert_close(gradient, other)
+
+
+@pytest.mark.parametrize("num_regions", [0, 1, 64, 150])
+def test_parts_give_the_whole(num_regions: int) -> None:
+    torch.manual_seed(0)
+    predictor = MaskRCNNC4Predictor(4, 3, num_classes=5).double()
+    x = torch.randn(num_regions, 4, 3, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(1, 5, (num_regions,))
+    inputs = [x, *predictor.parameters()]
+    whole, parts = predictor(x, labels), predict_in_parts(predictor, x, labels)
+    torch.testing.assert_close(parts, whole)
+    expected = torch.autograd.grad(whole.square().sum(), inputs)
+    for gradient, other in zip(torch.autograd.grad(parts.square().sum(), inputs), expected, strict=True):
+        torch.testing.assert_close(gradient, other)
+    with torch.no_grad():
+        assert predict_in_parts(predictor, x, labels).equal(whole)
+
+
+def test_backward_keeps_no_hidden_maps() -> None:
+    predictor = MaskRCNNC4Predictor(8, 8, num_classes=5)
+    x = torch.randn(150, 8, 7, 7, requires_grad=True)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def kept_by(run: Callable[..., torch.Tensor], *arguments: object) -> int:
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            result = run(*arguments)
+        assert result.grad_fn is not None
+        return sum(kept.values())
+
+    labels = torch.ones(150, dtype=torch.int64)
+    hidden = 4 * 150 * 8 * 7 * 7 * x.element_size()
+    assert kept_by(predictor, x, labels) >= hidden
+    assert kept_by(predict_in_parts, predictor, x, labels) < hidden / 2
+
+
+def test_gradients_have_the_weights_strides() -> None:
+    predictor = MaskRCNNC4Predictor(4, 3, num_classes=5).to(memory_format=torch.channels_last)
+    predictor(torch.randn(2, 4, 3, 3), torch.tensor([1, 2])).sum().backward()
+    for name, parameter in predictor.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_no_regions() -> None:

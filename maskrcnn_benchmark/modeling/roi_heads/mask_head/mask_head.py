@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.layers import rasterize_polygons
@@ -20,6 +21,9 @@ from maskrcnn_benchmark.modeling.roi_heads.slots import (
 from maskrcnn_benchmark.structures.detections import Detections, SampledRois, to_rois
 from maskrcnn_benchmark.structures.targets import PolygonBatch, Targets
 from maskrcnn_benchmark.utils import comm
+
+# Regions whose hidden maps the predictor holds at once in training.
+_REGIONS_PER_PART = 64
 
 
 class ROIMaskHead(nn.Module):
@@ -63,7 +67,7 @@ class ROIMaskHead(nn.Module):
             x = self.feature_extractor(features, take_slots(to_rois(boxes, is_positive), slots))
         else:
             x = take_leading_slots(box_features, sampled.labels >= 0, max_positives, slots)
-        logits = self.predictor(x, labels)
+        logits = predict_in_parts(self.predictor, x, labels)
         return {"loss_mask": mask_loss(logits, mask_targets, labels > 0)}
 
     def add_masks(self, features: Sequence[Tensor], detections: Detections) -> Detections:
@@ -74,6 +78,19 @@ class ROIMaskHead(nn.Module):
         logits = self.predictor(self.feature_extractor(features, rois), labels)
         shape = (detections.valid.shape[0], detections.valid.shape[1])
         return detections._replace(mask_logits=fill_slots(logits, slots, shape))
+
+
+def predict_in_parts(predictor: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """predictor(x, labels), of which backward keeps x alone: x [K, D, h, w], labels [K] -> [K, 2h, 2w].
+
+    The predictor's hidden maps are four times as large as the regions' and would be the largest thing that a
+    training step holds. They are computed again in backward, for some of the regions at a time.
+    """
+    if not torch.is_grad_enabled():
+        return predictor(x, labels)
+    parts = zip(x.split(_REGIONS_PER_PART), labels.split(_REGIONS_PER_PART), strict=True)
+    logits = [checkpoint(predictor, *part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.cat(logits)
 
 
 def instance_index(matched_gt: Tensor, is_positive: Tensor, num_gt: int) -> Tensor:

@@ -38,7 +38,8 @@ class MaskRCNNC4Predictor(nn.Module):
         hidden = hidden.view(
             num_rois, height * width * 4, self.conv5_mask.out_channels
         )  # [K, h * w * 2 * 2, E]
-        classes = self.mask_fcn_logits.weight.flatten(1)  # [C, E]
+        # [C, E] by way of a layout in which the gradient gets the weight's strides, as DDP wants them
+        classes = self.mask_fcn_logits.weight.permute(0, 2, 3, 1).flatten(1)
         if labels is None:
             logits = F.linear(hidden, classes, self.mask_fcn_logits.bias)
         else:
