@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is measured, in one go, on an otherwise idle machine; on a GPU also the tests that need one.
 #   benchmarks/run_all.sh [folder for the results, default benchmarks/results] [python] [part ...]
-# Parts, all of them by default: tests (GPU) nms roi_align detector memory conv3x3 coco_eval (both CPU) table.
+# Parts, all of them by default: tests (GPU) nms roi_align detector memory convolutions coco_eval (both CPU) table.
 # A part that fails does not keep the others from running; a table that was interrupted goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,7 +43,7 @@ part roi_align "$python" benchmarks/roi_align.py --device "$device" --output "$r
 part detector "$python" benchmarks/detector.py --output "$results/detector_$kind"
 part memory "$python" benchmarks/training_memory.py --device "$device" --output "$results"
 if [ "$kind" = cpu ]; then
-    part conv3x3 "$python" benchmarks/conv3x3.py --output "$results/conv3x3_cpu"
+    part convolutions "$python" benchmarks/convolutions.py --output "$results/convolutions_cpu"
     part coco_eval "$python" benchmarks/coco_eval.py --output "$results/coco_eval_cpu"
 fi
 part table table
