@@ -20,6 +20,7 @@ from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
 
 from maskrcnn_benchmark.layers import multilevel_roi_align
+from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 
 IMAGE_HW = (800, 1216)
 STRIDES = (4, 8, 16, 32)
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=11, help="timed calls of each, taken in turns")
     parser.add_argument("--output", help="path without suffix for the .md and .json")
     arguments = parser.parse_args()
+    keep_freed_memory()  # for both: as this project's tools do
 
     rows, data = [], {}
     dtype = DTYPES[arguments.dtype]
