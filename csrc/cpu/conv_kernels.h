@@ -2,8 +2,8 @@
 
 #include <cstdint>
 
-// The inner loops of convolutions in float32 on the CPU: a matrix product, where 1x1 convolutions and Winograd's
-// method spend their time, and what surrounds it.
+// The inner loops of convolutions in float32 on the CPU: a matrix product, where 1x1 convolutions and
+// Winograd's method spend their time, and what surrounds it.
 //
 // Winograd's minimal filtering F(4x4, 3x3), for a 3x3 convolution of stride 1: A. Lavin and S. Gray, "Fast
 // Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.
@@ -12,9 +12,9 @@
 //     M[position] = sum over channels of V[position] * U[position]        (36 positions)
 //     output tile 4x4  y = A^T M A
 //
-// 36 products a channel pair and tile instead of 144. The points that the matrices rest on are 0, +-sqrt(1/2),
-// +-sqrt(2) and infinity: with them the result's rounding error is about twice the direct convolution's, with
-// the better known 0, +-1, +-2 and infinity it is four times as large.
+// 36 products a channel pair and tile instead of 144. The points that the matrices rest on are
+// 0, +-sqrt(1/2), +-sqrt(2) and infinity: with them the result's rounding error is about twice the direct
+// convolution's, with the better known 0, +-1, +-2 and infinity it is four times as large.
 namespace maskrcnn_benchmark::cpu {
 
 constexpr int kInputTile = 6;
