@@ -42,7 +42,7 @@ def scripts(lines: list[str]) -> list[str]:
 def test_a_cpu_runs_all_but_what_needs_a_gpu(run) -> None:
     status, lines, _ = run("cpu")
     assert status == 0
-    assert scripts(lines) == [*EVERYWHERE, "conv3x3.py", "coco_eval.py", "benchmark.py"]
+    assert scripts(lines) == [*EVERYWHERE, "convolutions.py", "coco_eval.py", "benchmark.py"]
     assert "--device cpu" in lines[-1] and "--steps 2" in lines[-1]
 
 
