@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 
 TOOLS = Path(__file__).parents[1] / "tools"
 LAUNCHER_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -28,6 +31,22 @@ def run_script(script: str | Path, *arguments: object) -> int:
             return int(module.main())
         finally:
             close_log()
+
+
+def with_arguments(options: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """A tool's command line: its `--config-file FILE`, all flags, and then the keys of both.
+
+    options: `--config-file FILE KEY VALUE ..`; arguments: flags without values, keys and values.
+    """
+    flags = [a for a in arguments if a.startswith("--")]
+    keys = [a for a in arguments if not a.startswith("--")]
+    return [*options[:2], *flags, *options[2:], *keys]
+
+
+def draw_few_shapes(root: Path) -> Path:
+    """The embedded data set, a few images small, in a folder of data sets; that folder."""
+    draw_shapes(str(root / "shapes"), num_train=8, num_val=5, size=64)
+    return root
 
 
 def load_script(path: Path, patch: pytest.MonkeyPatch) -> ModuleType:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts import TOOLS, run_script
+from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
-from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 from maskrcnn_benchmark.utils.weights.provenance import provenance_of
@@ -40,9 +39,7 @@ Runner = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("datasets")
-    draw_shapes(str(root / "shapes"), num_train=8, num_val=5, size=64)
-    return root
+    return draw_few_shapes(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture
@@ -58,9 +55,7 @@ def train_net(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
 
 def command(*arguments: str) -> list[str]:
     """The command line: flags first, then config keys."""
-    flags = [a for a in arguments if a.startswith("--")]
-    keys = [a for a in arguments if not a.startswith("--")]
-    return [str(SCRIPT), *TINY[:2], *flags, *TINY[2:], *keys]
+    return [str(SCRIPT), *with_arguments(TINY, arguments)]
 
 
 def test_resumed_run_equals_the_whole_one(train_net: Runner, tmp_path: Path) -> None:

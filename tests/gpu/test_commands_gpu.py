@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from engine.benchmark.tiny_case import tiny_config
-from scripts import TOOLS, run_script
+from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
-from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 from maskrcnn_benchmark.engine.benchmark.results import load_results
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
@@ -38,9 +37,7 @@ Runner = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("datasets")
-    draw_shapes(str(root / "shapes"), num_train=8, num_val=5, size=64)
-    return root
+    return draw_few_shapes(tmp_path_factory.mktemp("datasets"))
 
 
 @pytest.fixture
@@ -48,9 +45,8 @@ def train_net(datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     monkeypatch.setenv("MASKRCNN_BENCHMARK_DATASETS", str(datasets))
 
     def run(folder: Path, *arguments: str) -> int:
-        flags = [a for a in arguments if a.startswith("--")]
-        keys = [a for a in arguments if not a.startswith("--")]
-        return run_script(TOOLS / "train_net.py", *TINY[:2], *flags, *TINY[2:], *keys, "OUTPUT_DIR", folder)
+        options = with_arguments(TINY, arguments)
+        return run_script(TOOLS / "train_net.py", *options, "OUTPUT_DIR", folder)
 
     return run
 
