@@ -10,8 +10,8 @@ CXX_FILES := $(CSRC) $(wildcard tests/cuda_on_host/*.cpp tests/cuda_on_host/*.h)
 
 help:
 	@echo "make quickstart   environment, build, embedded data; train V-39 Mask R-CNN, resume, test, report"
-	@echo "make test         environment, build, the test suite"
-	@echo "make test-slow    the tests marked slow, about an hour"
+	@echo "make test         environment, build, the test suite but for the tests marked slow"
+	@echo "make test-slow    the tests marked slow"
 	@echo "make lint         ruff, mypy, clang-format"
 	@echo "make format       ruff and clang-format, in place"
 	@echo "make clean        remove the environment and everything built"
