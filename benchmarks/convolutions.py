@@ -17,7 +17,7 @@ import common
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.pointwise import pointwise_conv2d, pointwise_weight
+from maskrcnn_benchmark.layers.direct_conv import direct_conv2d, direct_weight
 from maskrcnn_benchmark.layers.winograd import winograd_conv2d, winograd_weight
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 
@@ -48,12 +48,12 @@ def make_candidates(parts: list[Tensor], weight: Tensor, bias: Tensor) -> dict[s
     geometry = ([kernel // 2] * 2, [1, 1], [1, 1], 1)  # padding, stride, dilation, groups
     shape = [len(parts[0]), weight.shape[1], *parts[0].shape[2:]]
     their_weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, shape)
-    our_weight = (winograd_weight if kernel == 3 else pointwise_weight)(weight)
+    our_weight = (winograd_weight if kernel == 3 else direct_weight)(weight)
 
     def ours() -> Tensor:
         if kernel == 3:
             return winograd_conv2d(parts[0], our_weight, bias, len(bias), relu=True)
-        return pointwise_conv2d(parts, our_weight, bias, len(bias), relu=True)
+        return direct_conv2d(parts, our_weight, bias, len(bias), relu=True)
 
     def theirs() -> Tensor:
         x = parts[0] if len(parts) == 1 else torch.cat(parts, 1)

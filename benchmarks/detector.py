@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.benchmark.peers import without_pasting
 from maskrcnn_benchmark.engine.benchmark.random_weights import quiet_residuals, spread_answers
+from maskrcnn_benchmark.engine.precision import autocast as our_autocast
+from maskrcnn_benchmark.engine.precision import describe_dtype, inference_dtype
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
-from maskrcnn_benchmark.utils.device import compute_dtype
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 
 HEIGHT, WIDTH, NUM_CLASSES = 800, 1216, 91
@@ -108,7 +109,7 @@ def make_candidates(
     raw = (image * 255).to(torch.uint8).flip(0)
 
     name = str(dtype).removeprefix("torch.")
-    our_dtype = compute_dtype(name, image.device)
+    our_dtype = inference_dtype(name, image.device)
 
     def autocast(dtype: torch.dtype) -> torch.autocast:
         return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
@@ -122,11 +123,11 @@ def make_candidates(
             return peer([image])
 
     def our_core() -> object:
-        with autocast(our_dtype):
+        with our_autocast(device, our_dtype):
             return ours([raw])
 
     def our_whole() -> object:
-        with autocast(our_dtype):
+        with our_autocast(device, our_dtype):
             (found,) = ours([raw])
         found = found.to("cpu")
         return paste_masks_rle(found.get_field("mask"), found.bbox, (HEIGHT, WIDTH))
@@ -179,10 +180,11 @@ def main() -> None:
     set_load(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
-    if compute_dtype("bfloat16", device) != torch.bfloat16:
+    computed = describe_dtype(device, inference_dtype("bfloat16", device))
+    if computed != "bfloat16":
         notes.append(
             "This CPU has no bfloat16 instructions: torchvision emulates it; ours (DTYPE bfloat16) is "
-            "computed in float32, as the tools do."
+            f"computed in {computed}, as the tools do."
         )
     peers = {torch.float32: peer, torch.bfloat16: copy.deepcopy(peer).to(memory_format=torch.channels_last)}
     candidates: dict[str, Callable[[], object]] = {}

@@ -53,17 +53,25 @@ STABLE_TORCH_LIBRARY(maskrcnn_benchmark, m) {
       "paste_masks_rle(Tensor masks, Tensor boxes, int height, int width, float threshold, "
       "int padding) -> (Tensor bytes, Tensor offsets)");
 
-  // Output channels in a panel of the transformed weight; 0 where the processor cannot run these below.
+  // Output channels in a panel of a packed weight; 0 where the processor cannot run these below.
   m.def("winograd_columns() -> int");
-  // weight [K,C,3,3] -> [panels,36,C,columns]
-  m.def("winograd_weight(Tensor weight) -> Tensor");
+  // Words of 32 bits that a panel of 16-bit integers takes; 0 where the processor does not multiply them.
+  m.def("int16_panel_size(int channels) -> int");
+  // weight [K,C,3,3] -> [panels,36,panel]: float32, or int32 that holds 16-bit integers and their scales
+  m.def("winograd_weight(Tensor weight, bool int16) -> Tensor");
   // x [N,C,H,W] channels_last, weight as above, bias [K] -> [N,K,H,W] channels_last: stride 1, padding 1
   m.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int out_channels, bool relu) -> Tensor");
-  // weight [K,C,1,1] -> [panels,C,columns], with columns as above
-  m.def("pointwise_weight(Tensor weight) -> Tensor");
-  // parts [N,Ci,H,W] channels_last, weight as above for C = C1 + C2 + .., bias [K] -> [N,K,H,W] channels_last
+  // weight [K,C,H,W] -> [panels,1,panel], likewise
+  m.def("direct_weight(Tensor weight, bool int16) -> Tensor");
+  // parts [N,Ci,H,W] channels_last, weight as above for C = C1 + C2 + .., bias [K], geometry: kernel size,
+  // stride, padding and dilation, each (y, x) -> [N,K,H',W'] channels_last
   m.def(
-      "pointwise_conv2d(Tensor[] parts, Tensor weight, Tensor? bias, int out_channels, bool relu) -> Tensor");
+      "direct_conv2d(Tensor[] parts, Tensor weight, Tensor? bias, int out_channels, int[] geometry, bool "
+      "relu) -> Tensor");
+  // The same, added to out [N,K,H',W'] channels_last before the ReLU
+  m.def(
+      "direct_conv2d_add_(Tensor(a!) out, Tensor[] parts, Tensor weight, Tensor? bias, int[] geometry, bool "
+      "relu) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CompositeExplicitAutograd, m) {

@@ -43,9 +43,39 @@ inline int64_t rows_per_task(int64_t rows, int64_t most, const ConvKernels& kern
   return ceil_div(ceil_div(rows, tasks), kernels.rows) * kernels.rows;
 }
 
-inline const ConvKernels& checked_kernels(const char* op) {
+// The loops that multiply in float32, or 16-bit integers.
+inline const ConvKernels& checked_kernels(const char* op, bool int16) {
   STD_TORCH_CHECK(conv_kernels() != nullptr, op, ": this processor has neither AVX2 nor AVX-512");
-  return *conv_kernels();
+  STD_TORCH_CHECK(!int16 || int16_kernels() != nullptr, op, ": this processor has no AVX-512 VNNI");
+  return int16 ? *int16_kernels() : *conv_kernels();
+}
+
+// Memory of a packed weight [panels, ...]: float32, or words of 32 bits that hold 16-bit integers and scales.
+inline Tensor new_packed_weight(const Tensor& weight, bool int16, const std::vector<int64_t>& shape) {
+  using torch::headeronly::ScalarType;
+  return torch::stable::new_zeros(weight, shape, int16 ? ScalarType::Int : ScalarType::Float);
+}
+
+inline float* packed_data(const Tensor& packed) {
+  return static_cast<float*>(packed.mutable_data_ptr());
+}
+
+inline bool is_int16(const Tensor& packed) {
+  return packed.scalar_type() == torch::headeronly::ScalarType::Int;
+}
+
+// The loops that a packed weight [panels, `positions`, panel] was made for.
+inline const ConvKernels& kernels_of(const char* op, const Tensor& packed, int64_t positions,
+                                     int64_t channels, int64_t outputs) {
+  const ConvKernels& kernels = checked_kernels(op, is_int16(packed));
+  STD_TORCH_CHECK(is_int16(packed) || packed.scalar_type() == torch::headeronly::ScalarType::Float, op,
+                  ": weight must be packed, got ", dtype_of(packed));
+  STD_TORCH_CHECK(packed.dim() == 3 && packed.is_contiguous() &&
+                      packed.size(0) == ceil_div(outputs, kernels.columns) && packed.size(1) == positions &&
+                      packed.size(2) == kernels.panel_size(channels),
+                  op, ": weight must be packed from one of ", outputs, " outputs and ", channels,
+                  " channels, got ", shape_of(packed));
+  return kernels;
 }
 
 inline void check_float(const char* op, const char* name, const Tensor& tensor) {

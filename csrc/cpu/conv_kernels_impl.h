@@ -71,8 +71,8 @@ void transform_input(const float* const* pixels, int64_t channels, int64_t posit
 }
 
 template <int kCount>
-MASKRCNN_INLINE void multiply_rows(const float* v, const float* u, int64_t channels, int64_t out_stride,
-                                   float* out) {
+MASKRCNN_INLINE void multiply_rows(const float* v, const float* u, int64_t channels, bool add,
+                                   int64_t out_stride, float* out) {
   Vec sums[kCount][kVecs] = {};
   for (int64_t block = 0; block < channels; block += kChannelBlock, v += kChannelBlock * kRows) {
     for (int c = 0; c < kChannelBlock; ++c, u += kColumns) {
@@ -99,19 +99,20 @@ MASKRCNN_INLINE void multiply_rows(const float* v, const float* u, int64_t chann
 #pragma GCC unroll 16
   for (int t = 0; t < kCount; ++t) {
     for (int k = 0; k < kVecs; ++k) {
-      store(out + t * out_stride + k * kLanes, sums[t][k]);
+      float* target = out + t * out_stride + k * kLanes;
+      store(target, add ? load(target) + sums[t][k] : sums[t][k]);
     }
   }
 }
 
 template <int kCount = kRows>
-void multiply(const float* v, const float* u, int64_t channels, int64_t count, int64_t out_stride,
+void multiply(const float* v, const float* u, int64_t channels, int64_t count, bool add, int64_t out_stride,
               float* out) {
   if constexpr (kCount > 0) {
     if (count == kCount) {
-      multiply_rows<kCount>(v, u, channels, out_stride, out);
+      multiply_rows<kCount>(v, u, channels, add, out_stride, out);
     } else {
-      multiply<kCount - 1>(v, u, channels, count, out_stride, out);
+      multiply<kCount - 1>(v, u, channels, count, add, out_stride, out);
     }
   }
 }
@@ -141,17 +142,46 @@ void transform_output(const float* products, int64_t position_stride, int64_t ch
 }
 
 void finish(const float* sums, int64_t sum_stride, int64_t count, int64_t channels, const float* bias,
-            bool relu, float* out, int64_t out_stride) {
+            bool add, bool relu, float* out, int64_t out_stride) {
   for (int64_t t = 0; t < count; ++t, sums += sum_stride, out += out_stride) {
     for (int64_t c = 0; c < channels; c += kLanes) {
-      const Vec value = load(sums + c) + load(bias + c);
+      const Vec shifted = load(sums + c) + load(bias + c);
+      const Vec value = add ? shifted + load(out + c) : shifted;
       store(out + c, relu ? cut_below_zero(value) : value);
     }
   }
 }
 
+int64_t block_size(int64_t channels) {
+  return kRows * channels;
+}
+
+int64_t panel_size(int64_t channels) {
+  return kColumns * channels;
+}
+
+void pack_rows(const float* const* rows, int64_t block_stride, int64_t channels, int64_t count, float* out) {
+  for (int64_t c = 0; c < channels; c += kChannelBlock, out += kRows * kChannelBlock) {
+    for (int64_t t = 0; t < count; ++t) {
+      const float* from = rows[t] + c / kChannelBlock * block_stride;
+      for (int i = 0; i < kChannelBlock; i += kLanes) {
+        store(out + t * kChannelBlock + i, load(from + i));
+      }
+    }
+  }
+}
+
+void pack_panel(const float* u, int64_t channels, float* out) {
+  __builtin_memcpy(out, u, static_cast<size_t>(kColumns * channels) * sizeof(float));
+}
+
 constexpr ConvKernels kKernels = {.rows = kRows,
                                   .columns = kColumns,
+                                  .group = 1,
+                                  .block_size = block_size,
+                                  .panel_size = panel_size,
+                                  .pack_rows = pack_rows,
+                                  .pack_panel = pack_panel,
                                   .transform_input = transform_input,
                                   .multiply = multiply<>,
                                   .finish = finish,

@@ -1,4 +1,4 @@
-// A 3x3 convolution of stride 1 and padding 1 in float32 on the CPU, by Winograd's minimal filtering (see
+// A 3x3 convolution of stride 1 and padding 1 of float32 maps on the CPU, by Winograd's minimal filtering (see
 // conv_kernels.h): about two and a half times as fast as the direct convolution. Maps are channels_last.
 
 #include <torch/csrc/stable/library.h>
@@ -26,6 +26,11 @@ constexpr int64_t kChannelsPerPass = 64;
 
 int64_t winograd_columns() {
   return conv_kernels() == nullptr ? 0 : conv_kernels()->columns;
+}
+
+// The words of 32 bits that a panel of 16-bit integers takes; 0 where the processor does not multiply them.
+int64_t int16_panel_size(int64_t channels) {
+  return int16_kernels() == nullptr ? 0 : int16_kernels()->panel_size(channels);
 }
 
 constexpr int kTaps = 9;
@@ -64,28 +69,35 @@ MASKRCNN_MULTIVERSION void transform_filters(const float* filters, int64_t strid
   }
 }
 
-Tensor winograd_weight(const Tensor& weight) {
+Tensor winograd_weight(const Tensor& weight, bool int16) {
   const char* op = "winograd_weight";
-  const int64_t columns = checked_kernels(op).columns;
+  const ConvKernels& kernels = checked_kernels(op, int16);
   STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, op,
                   ": weight must have the shape [K, C, 3, 3], got ", shape_of(weight));
   check_float(op, "weight", weight);
   const int64_t outputs = weight.size(0), channels = weight.size(1);
   check_channels(op, channels, outputs);
-  const int64_t panels = ceil_div(outputs, columns);
+  const int64_t columns = kernels.columns, panels = ceil_div(outputs, columns);
+  const int64_t size = kernels.panel_size(channels);
   const Tensor filters = torch::stable::contiguous(weight);
-  Tensor packed = torch::stable::new_zeros(weight, {panels, kPositions, channels, columns});
+  Tensor packed = new_packed_weight(weight, int16, {panels, kPositions, size});
   const float* from = filters.const_data_ptr<float>();
-  float* to = packed.mutable_data_ptr<float>();
-  torch::stable::parallel_for(
-      0, panels * channels, channels / kChannelBlock, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t panel = i / channels, c = i % channels, k = panel * columns;
-          transform_filters(from + (k * channels + c) * kTaps, channels * kTaps,
-                            static_cast<int>(std::min(columns, outputs - k)), channels * columns,
-                            to + (panel * kPositions * channels + c) * columns);
-        }
-      });
+  float* to = packed_data(packed);
+  torch::stable::parallel_for(0, panels, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> transformed(kPositions * channels * columns, 0.0f);
+    for (int64_t panel = begin; panel < end; ++panel) {
+      const int64_t k = panel * columns;
+      const int count = static_cast<int>(std::min(columns, outputs - k));
+      for (int64_t c = 0; c < channels; ++c) {
+        transform_filters(from + (k * channels + c) * kTaps, channels * kTaps, count, channels * columns,
+                          transformed.data() + c * columns);
+      }
+      for (int64_t p = 0; p < kPositions; ++p) {
+        kernels.pack_panel(transformed.data() + p * channels * columns, channels,
+                           to + (panel * kPositions + p) * size);
+      }
+    }
+  });
   return packed;
 }
 
@@ -96,6 +108,7 @@ constexpr int64_t kLine = 16;
 // What one thread computes with.
 struct Scratch {
   Floats values;    // V
+  Floats packed;    // V as the loops multiply it
   Floats products;  // M
 };
 
@@ -103,7 +116,7 @@ struct Scratch {
 struct Convolution {
   const ConvKernels& kernel;
   const float* in;
-  const float* weight;  // [panels, 36, C, columns]
+  const float* weight;  // [panels, 36, panel]
   const float* bias;    // [K]
   const float* zeros;   // [C], the pixels around the image
   float* out;
@@ -138,16 +151,31 @@ struct Convolution {
     }
   }
 
+  void pack_tiles(const float* values, int64_t value_stride, int64_t count, float* packed,
+                  int64_t packed_stride) const {
+    std::vector<const float*> rows(kernel.rows);
+    for (int64_t p = 0; p < kPositions; ++p) {
+      for (int64_t t = 0; t < count; t += kernel.rows) {
+        const int64_t height = std::min<int64_t>(kernel.rows, count - t);
+        for (int64_t i = 0; i < height; ++i) {
+          rows[i] = values + p * value_stride + t * channels + i * kChannelBlock;
+        }
+        kernel.pack_rows(rows.data(), kernel.rows * kChannelBlock, channels, height,
+                         packed + p * packed_stride + t / kernel.rows * kernel.block_size(channels));
+      }
+    }
+  }
+
   // M of `count` tiles and the output channels from `from` to `to`.
   void multiply_tiles(const float* values, int64_t value_stride, int64_t count, int64_t from, int64_t to,
                       float* products, int64_t product_stride) const {
-    const int64_t panel_size = channels * kernel.columns;
+    const int64_t panel_size = kernel.panel_size(channels), block_size = kernel.block_size(channels);
     for (int64_t p = 0; p < kPositions; ++p) {
       for (int64_t k = from; k < to; k += kernel.columns) {
         const float* panel = weight + (k / kernel.columns * kPositions + p) * panel_size;
         for (int64_t t = 0; t < count; t += kernel.rows) {
-          kernel.multiply(values + p * value_stride + t * channels, panel, channels,
-                          std::min<int64_t>(kernel.rows, count - t), kChannelsPerPass,
+          kernel.multiply(values + p * value_stride + t / kernel.rows * block_size, panel, channels,
+                          std::min<int64_t>(kernel.rows, count - t), /*add=*/false, kChannelsPerPass,
                           products + p * product_stride + t * kChannelsPerPass + k - from);
         }
       }
@@ -168,18 +196,25 @@ struct Convolution {
   void run() const {
     const int64_t most = channels * outputs < kManyFilters ? kTilesPerTask : kTilesPerTaskOfMany;
     const int64_t step = rows_per_task(tiles(), most, kernel);
+    const bool packs = kernel.group > 1;  // else V lies as the loops multiply it
     const int64_t value_stride = step * channels + kLine, product_stride = step * kChannelsPerPass + kLine;
+    const int64_t packed_stride =
+        packs ? step / kernel.rows * kernel.block_size(channels) + kLine : value_stride;
     parallel_tasks<Scratch>(ceil_div(tiles(), step), [&](int64_t task, Scratch& scratch) {
       if (scratch.values == nullptr) {
         scratch.values = allocate_floats(kPositions * value_stride);
+        scratch.packed = packs ? allocate_floats(kPositions * packed_stride) : nullptr;
         scratch.products = allocate_floats(kPositions * product_stride);
       }
       const int64_t first = task * step, count = std::min(step, tiles() - first);
       read_tiles(first, count, value_stride, scratch.values.get());
+      if (packs) {
+        pack_tiles(scratch.values.get(), value_stride, count, scratch.packed.get(), packed_stride);
+      }
+      const float* values = packs ? scratch.packed.get() : scratch.values.get();
       for (int64_t from = 0; from < outputs; from += kChannelsPerPass) {
         const int64_t to = std::min(from + kChannelsPerPass, outputs);
-        multiply_tiles(scratch.values.get(), value_stride, count, from, to, scratch.products.get(),
-                       product_stride);
+        multiply_tiles(values, packed_stride, count, from, to, scratch.products.get(), product_stride);
         write_tiles(scratch.products.get(), product_stride, first, count, from, to);
       }
     });
@@ -189,23 +224,18 @@ struct Convolution {
 Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                        int64_t out_channels, bool relu) {
   const char* op = "winograd_conv2d";
-  const ConvKernels& kernels = checked_kernels(op);
   STD_TORCH_CHECK(x.dim() == 4, op, ": x must have the shape [N, C, H, W], got ", shape_of(x));
   check_float(op, "x", x);
-  check_float(op, "weight", weight);
-  const int64_t channels = x.size(1), columns = kernels.columns;
-  STD_TORCH_CHECK(weight.dim() == 4 && weight.is_contiguous() && weight.size(1) == kPositions &&
-                      weight.size(2) == channels && weight.size(3) == columns && out_channels > 0 &&
-                      out_channels % kChannelBlock == 0 && weight.size(0) == ceil_div(out_channels, columns),
-                  op, ": weight must be winograd_weight's result for [", out_channels, ", ", channels,
-                  ", 3, 3], got ", shape_of(weight));
+  const int64_t channels = x.size(1);
+  check_channels(op, channels, out_channels);
+  const ConvKernels& kernels = kernels_of(op, weight, kPositions, channels, out_channels);
   STD_TORCH_CHECK(is_channels_last(x), op, ": x must be channels_last");
   const std::vector<float> shift = bias_values(op, bias, out_channels), zeros(channels, 0.0f);
   Tensor out = empty_as(x, {x.size(0), out_channels, x.size(2), x.size(3)}, /*channels_last=*/true);
   if (out.numel() > 0) {
     const Convolution convolution{.kernel = kernels,
                                   .in = x.const_data_ptr<float>(),
-                                  .weight = weight.const_data_ptr<float>(),
+                                  .weight = packed_data(weight),
                                   .bias = shift.data(),
                                   .zeros = zeros.data(),
                                   .out = out.mutable_data_ptr<float>(),
@@ -224,6 +254,7 @@ Tensor winograd_conv2d(const Tensor& x, const Tensor& weight, const std::optiona
 
 STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CompositeExplicitAutograd, m) {
   m.impl("winograd_columns", TORCH_BOX(&winograd_columns));
+  m.impl("int16_panel_size", TORCH_BOX(&int16_panel_size));
 }
 
 STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CPU, m) {

@@ -17,10 +17,10 @@ from maskrcnn_benchmark.data.datasets.evaluation import COCOResults, ImagePredic
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
+from maskrcnn_benchmark.engine.precision import inference_dtype
 from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
 from maskrcnn_benchmark.engine.visualize import choose_pictures, save_detections_grid
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.device import compute_dtype
 
 logger = logging.getLogger("maskrcnn_benchmark.inference")
 
@@ -51,7 +51,7 @@ def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> Evaluation
         backbone=f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body,
         detector="Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN",
         iou_types=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
-        dtype=compute_dtype(cfg.DTYPE, device),
+        dtype=inference_dtype(cfg.DTYPE, device),
         output_dir=cfg.OUTPUT_DIR,
         expected_results=tuple(cfg.TEST.EXPECTED_RESULTS),
         expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,

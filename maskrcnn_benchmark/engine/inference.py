@@ -20,6 +20,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
     evaluate,
     predictions_of_index,
 )
+from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import unwrap_model
@@ -52,7 +53,7 @@ def inference(
     Args:
         dataset_name: for the log.
         output_folder: gets the files of `evaluate`.
-        dtype: computing type of the model; other than float32, the model runs under autocast.
+        dtype: computing type of the model, see engine/precision.py.
 
     Returns:
         On the main rank the scores and the answers per image, in the data set's order; None on the others.
@@ -153,8 +154,3 @@ def evaluation_mode(model: nn.Module) -> Iterator[nn.Module]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def autocast(device: torch.device | str, dtype: torch.dtype) -> torch.autocast:
-    """Mixed precision on a device; float32 leaves everything as it is."""
-    return torch.autocast(torch.device(device).type, dtype=dtype, enabled=dtype != torch.float32)

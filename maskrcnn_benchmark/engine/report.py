@@ -14,6 +14,7 @@ import torch
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
+from maskrcnn_benchmark.engine.precision import describe_dtype
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
@@ -105,7 +106,7 @@ def write_report(run_folder: str, rows: Sequence[ResultRow], device: torch.devic
 def _measured(rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
     """How to read the numbers of the table."""
     lines = [
-        f"- Device: {device_name(device)}; {str(dtype).removeprefix('torch.')}; torch {torch.__version__}.",
+        f"- Device: {device_name(device)}; {describe_dtype(device, dtype)}; torch {torch.__version__}.",
         "- AP in percent, COCO's definition; - where it was not measured, or the images hold no such object.",
     ]
     if any("memory_allocated" in row.training_memory for row in rows):

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.conv_norm import autocast_dtype, finish_conv, fold_norm, fused_concat_conv2d
+from maskrcnn_benchmark.layers.conv_norm import finish_conv, fold_norm, fused_concat_conv2d
+from maskrcnn_benchmark.layers.prepared import autocast_dtype
 
 
 def concat_conv2d(

@@ -4,61 +4,41 @@
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
 the folded weight is prepared once, and on a CPU Winograd's method (3x3, float32) or oneDNN runs convolution
 and ReLU in one pass, oneDNN the sum too. `fused_concat_conv2d` does the same for a 1x1 convolution over a
-concatenation, which on a CPU in float32 is not made.
+concatenation, which on a CPU in float32 is not made. Under `int16_products` these and 1x1 convolutions
+multiply 16-bit integers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.layers.direct_conv import (
+    Geometry,
+    direct_conv2d,
+    direct_conv2d_add_,
+    direct_weight,
+    fits_direct,
+)
+from maskrcnn_benchmark.layers.int16 import multiplies_int16
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
-from maskrcnn_benchmark.layers.pointwise import fits_pointwise, pointwise_conv2d, pointwise_weight
+from maskrcnn_benchmark.layers.prepared import (
+    Form,
+    Method,
+    Prepared,
+    PreparesWeight,
+    autocast_dtype,
+    prepare,
+    runs_prepared,
+)
 from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
-Method = Literal["winograd", "pointwise", "onednn", "torch"]
-Sources = tuple[Tensor, ...]
-Stamp = tuple[tuple[int, int], ...]
 
-
-@dataclass(frozen=True)
-class PreparedConv:
-    """A convolution's weight and bias with the norm folded in, in the type and layout that `method` takes.
-
-    `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that
-    their memory cannot be reused, which would make two states look the same.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    method: Method
-    dtype: torch.dtype
-    sources: Sources
-    stamp: Stamp
-
-
-class Conv2d(nn.Conv2d):
-    """nn.Conv2d with room for its `PreparedConv`, which is no part of state dicts, copies or pickles.
-
-    What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict,
-    `.to`, copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call
-    `eval()` after it.
-    """
-
-    prepared: PreparedConv | None = None
-
-    def train(self, mode: bool = True) -> Conv2d:
-        self.prepared = None
-        super().train(mode)
-        return self
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "prepared": None}
+class Conv2d(PreparesWeight, nn.Conv2d):
+    """nn.Conv2d with room for its prepared weight."""
 
 
 def fused_conv2d(
@@ -73,7 +53,7 @@ def fused_conv2d(
     `residual` [N,D,H',W'] is consumed: with gradients off, its memory may become the result's.
     """
     assert conv.padding_mode == "zeros" and not isinstance(conv.padding, str), "only zero padding is fused"
-    if isinstance(conv, Conv2d) and _prepares(x, conv):
+    if isinstance(conv, Conv2d) and runs_prepared(x, conv):
         return _run_prepared(x, conv, norm, relu, residual)
     return finish_conv(_plain_conv2d(x, conv, *fold_norm(conv, norm)), norm, relu, residual)
 
@@ -82,11 +62,9 @@ def fused_concat_conv2d(
     parts: Sequence[Tensor], conv: nn.Conv2d, norm: nn.Module | None = None, relu: bool = False
 ) -> Tensor:
     """relu(norm(conv(cat(parts, 1)))), with a 1x1 convolution: parts [N,Ci,H,W] -> [N,D,H,W]."""
-    if isinstance(conv, Conv2d) and _prepares(parts[0], conv) and _fits_pointwise(parts, conv):
-        made = _prepared(parts[0], conv, norm, "pointwise")
-        fused_relu = relu and _is_folded(norm)
-        out = pointwise_conv2d(parts, made.weight, made.bias, conv.out_channels, fused_relu)
-        return out if fused_relu else finish_conv(out, norm, relu, None)
+    if isinstance(conv, Conv2d) and runs_prepared(parts[0], conv) and _runs_unjoined(parts, conv):
+        made = _prepared(parts[0], conv, norm, "direct")
+        return _run_direct(parts, made, conv, norm, relu, None)
     return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
 
 
@@ -96,14 +74,6 @@ def fold_norm(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor |
         return conv.weight, conv.bias
     scale, shift = norm.scale_shift()
     return conv.weight * scale.view(-1, 1, 1, 1), shift if conv.bias is None else shift + conv.bias * scale
-
-
-def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
-    """The type that autocast computes in on the tensor's device; None where it is off (always on meta)."""
-    device = tensor.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):
-        return None
-    return torch.get_autocast_dtype(device)
 
 
 def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -119,53 +89,39 @@ def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tenso
     return out.relu_() if relu else out
 
 
-def _prepares(x: Tensor, conv: Conv2d) -> bool:
-    """Whether this call is plain inference: nothing to differentiate or compile, and something to compute."""
-    if torch.is_grad_enabled() or conv.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    return (
-        type(x) is Tensor
-        and type(conv.weight) is nn.Parameter
-        and not conv.weight.is_inference()  # such tensors do not count their changes
-        and x.numel() > 0
-    )
-
-
-def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -> PreparedConv:
-    """What `conv` has prepared for inputs like x, renewed where method, type or a source has changed."""
+def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -> Prepared:
+    """What `conv` has prepared for inputs like x."""
     dtype = _compute_dtype(x, conv)
+    int16 = method in ("winograd", "direct") and multiplies_int16(x.device, dtype)
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
-    stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in sources)
-    old = conv.prepared
-    if old is not None and (old.stamp, old.dtype, old.method) == (stamp, dtype, method):
-        return old
-    weight, bias = (None if part is None else part.detach().to(dtype) for part in fold_norm(conv, norm))
-    assert weight is not None
-    if method == "winograd":
-        weight = winograd_weight(weight)
-    elif method == "pointwise":
-        weight = pointwise_weight(weight)
-    elif method == "onednn":
-        weight = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.contiguous(), conv.padding, conv.stride, conv.dilation, conv.groups, list(x.shape)
-        )
-    else:
-        weight = weight.contiguous(memory_format=torch.channels_last)
-    conv.prepared = PreparedConv(weight, bias, method, dtype, tuple(part.detach() for part in sources), stamp)
-    return conv.prepared
+
+    def make() -> tuple[Tensor, Tensor | None]:
+        weight, bias = (None if part is None else part.detach().to(dtype) for part in fold_norm(conv, norm))
+        assert weight is not None
+        if method == "winograd":
+            return winograd_weight(weight, int16), bias
+        if method == "direct":
+            return direct_weight(weight, int16), bias
+        if method == "torch":
+            return weight.contiguous(memory_format=torch.channels_last), bias
+        geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        weight = weight.contiguous()
+        return torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, list(x.shape)), bias
+
+    return prepare(conv, sources, Form(method, dtype, int16), make)
 
 
 def _compute_dtype(x: Tensor, conv: Conv2d) -> torch.dtype:
     return autocast_dtype(x) or conv.weight.dtype
 
 
-def _fits_pointwise(parts: Sequence[Tensor], conv: Conv2d) -> bool:
+def _runs_unjoined(parts: Sequence[Tensor], conv: Conv2d) -> bool:
     """Whether `conv` runs over these parts without their concatenation."""
     return (
         all(part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
         and _compute_dtype(parts[0], conv) == torch.float32
-        and fits_pointwise(parts, conv)
+        and fits_direct(parts, conv)
     )
 
 
@@ -174,6 +130,8 @@ def _choose_method(x: Tensor, conv: Conv2d) -> Method:
     dtype = _compute_dtype(x, conv)
     if x.device.type == "cpu" and dtype == torch.float32 and fits_winograd(conv):
         return "winograd"
+    if multiplies_int16(x.device, dtype) and fits_direct([x], conv):
+        return "direct"
     return "onednn" if _fits_onednn(x, dtype) else "torch"
 
 
@@ -190,21 +148,39 @@ def _run_prepared(
     x: Tensor, conv: Conv2d, norm: nn.Module | None, relu: bool, residual: Tensor | None
 ) -> Tensor:
     made = _prepared(x, conv, norm, _choose_method(x, conv))
-    x = x.to(made.dtype)
-    if made.method == "torch":
+    x = x.to(made.form.dtype)
+    if made.form.method == "torch":
         return finish_conv(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
+    if made.form.method == "direct":
+        return _run_direct([x], made, conv, norm, relu, residual)
     fused_norm = _is_folded(norm)
     fused_relu = relu and fused_norm and residual is None
-    if made.method == "winograd":
+    if made.form.method == "winograd":
         out = winograd_conv2d(x, made.weight, made.bias, conv.out_channels, fused_relu)
         return out if fused_relu else finish_conv(out, norm, relu, residual)
     geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
-    if fused_norm and residual is not None and _accumulates(residual, made.dtype):
+    if fused_norm and residual is not None and _accumulates(residual, made.form.dtype):
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             residual, x, made.weight, made.bias, *geometry, "add", 1.0, "relu" if relu else None, [], ""
         )
     unary = "relu" if fused_relu else "none"
     out = torch.ops.mkldnn._convolution_pointwise(x, made.weight, made.bias, *geometry, unary, [], "")
+    return out if fused_relu else finish_conv(out, norm, relu, residual)
+
+
+def _run_direct(
+    parts: Sequence[Tensor],
+    made: Prepared,
+    conv: Conv2d,
+    norm: nn.Module | None,
+    relu: bool,
+    residual: Tensor | None,
+) -> Tensor:
+    geometry, fused_norm = Geometry.of(conv), _is_folded(norm)
+    if fused_norm and residual is not None and _accumulates(residual, made.form.dtype):
+        return direct_conv2d_add_(residual, parts, made.weight, made.bias, geometry, relu)
+    fused_relu = relu and fused_norm and residual is None
+    out = direct_conv2d(parts, made.weight, made.bias, conv.out_channels, geometry, fused_relu)
     return out if fused_relu else finish_conv(out, norm, relu, residual)
 
 

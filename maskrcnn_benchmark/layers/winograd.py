@@ -1,4 +1,4 @@
-"""A 3x3 convolution by Winograd's minimal filtering, for inference on a CPU in float32.
+"""A 3x3 convolution by Winograd's minimal filtering, for inference on a CPU with float32 maps.
 
 F(4x4, 3x3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, takes a quarter
 of the multiplications. The kernel is csrc/cpu/winograd.cpp, for processors with AVX2 or AVX-512.
@@ -30,10 +30,11 @@ def fits_winograd(conv: nn.Conv2d) -> bool:
     )
 
 
-def winograd_weight(weight: Tensor) -> Tensor:
-    """The filters [K,C,3,3] (float32) as `winograd_conv2d` takes them: four times as large, in an order that
-    belongs to this processor."""
-    return torch.ops.maskrcnn_benchmark.winograd_weight(weight)
+def winograd_weight(weight: Tensor, int16: bool = False) -> Tensor:
+    """The filters [K,C,3,3] (float32) as `winograd_conv2d` takes them: four times as large, or with `int16`
+    twice, for products of 16-bit integers (see layers/int16.py); in an order that belongs to this processor.
+    """
+    return torch.ops.maskrcnn_benchmark.winograd_weight(weight, int16)
 
 
 def winograd_conv2d(
@@ -41,19 +42,27 @@ def winograd_conv2d(
 ) -> Tensor:
     """conv2d(x, filters, bias, padding=1): x [N,C,H,W] -> [N,out_channels,H,W], channels_last, float32.
 
-    weight: `winograd_weight` of the filters. The result's rounding error is about twice conv2d's. What is not
-    finite in x makes the 4x4 tiles NaN that it reaches.
+    weight: `winograd_weight` of the filters. The result's rounding error is about twice conv2d's; with 16-bit
+    integers half of conv2d's in bfloat16. What is not finite in x makes the 4x4 tiles NaN that it reaches.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.maskrcnn_benchmark.winograd_conv2d(x, weight, bias, out_channels, relu)
 
 
+def new_packed_weight(weight: Tensor, positions: int, int16: bool) -> Tensor:
+    """Room for a packed weight, for a fake tensor."""
+    outputs, channels, height, width = weight.shape
+    length = channels if positions > 1 else channels * height * width
+    panel = torch.ops.maskrcnn_benchmark.int16_panel_size(length) if int16 else length * COLUMNS
+    dtype = torch.int32 if int16 else torch.float32
+    return weight.new_empty((-(-outputs // COLUMNS), positions, panel), dtype=dtype)
+
+
 if KERNEL_DEVICES:
 
     @torch.library.register_fake("maskrcnn_benchmark::winograd_weight")
-    def _(weight: Tensor) -> Tensor:
-        outputs, channels, _height, _width = weight.shape
-        return weight.new_empty((-(-outputs // COLUMNS), 36, channels, COLUMNS))
+    def _(weight: Tensor, int16: bool) -> Tensor:
+        return new_packed_weight(weight, 36, int16)
 
     @torch.library.register_fake("maskrcnn_benchmark::winograd_conv2d")
     def _(x: Tensor, weight: Tensor, bias: Tensor | None, out_channels: int, relu: bool) -> Tensor:

@@ -14,10 +14,11 @@ from torch import Tensor
 from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Resize
+from maskrcnn_benchmark.engine.precision import autocast, inference_dtype
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
-from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
+from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.weights.load import LoadOptions, load_weights
 from maskrcnn_benchmark.utils.weights.named import read_named
 from maskrcnn_benchmark.utils.weights.provenance import provenance_of
@@ -79,7 +80,7 @@ class LoadedDetector:
         found = []
         for image in [_as_pixels(each) for each in several]:
             batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
-            with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            with autocast(device, self.dtype):
                 (boxes,) = self.model(batch)
             assert isinstance(boxes, BoxList)
             found.append(boxes.to("cpu").resize((image.shape[2], image.shape[1])))
@@ -115,7 +116,7 @@ def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> Loa
     device = resolve_device(cfg.MODEL.DEVICE)
     model = build_detection_model(cfg).to(device).eval()
     sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
-    return LoadedDetector(model, cfg, class_names, *sizes, compute_dtype(cfg.DTYPE, device))
+    return LoadedDetector(model, cfg, class_names, *sizes, inference_dtype(cfg.DTYPE, device))
 
 
 def _as_pixels(image: Image) -> Tensor:

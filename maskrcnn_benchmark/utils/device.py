@@ -52,7 +52,7 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
     it is float32, with a warning.
     """
     dtype: torch.dtype = getattr(torch, name)
-    if device.type != "cpu" or dtype == torch.float32 or _cpu_computes(dtype):
+    if device.type != "cpu" or dtype == torch.float32 or cpu_computes(dtype):
         return dtype
     logger.warning(
         "DTYPE %s: this CPU has no instructions for it; computing in float32, which is faster", name
@@ -60,7 +60,7 @@ def compute_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _cpu_computes(dtype: torch.dtype) -> bool:
+def cpu_computes(dtype: torch.dtype) -> bool:
     """Whether the CPU has instructions for a half-precision type; taken for true where torch cannot tell."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     kind = "bf16" if dtype == torch.bfloat16 else "fp16"

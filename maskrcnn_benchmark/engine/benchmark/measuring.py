@@ -13,6 +13,7 @@ from maskrcnn_benchmark.engine.benchmark.prepare import Prepared, make_peer, mak
 from maskrcnn_benchmark.engine.benchmark.throughput import measure_throughput
 from maskrcnn_benchmark.engine.benchmark.timing import measure_split, measure_times, with_split
 from maskrcnn_benchmark.engine.benchmark.training import TrainingRun, training_throughput
+from maskrcnn_benchmark.engine.precision import describe_dtype
 from maskrcnn_benchmark.utils import comm
 
 SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
@@ -26,7 +27,7 @@ def measure(job: Job, journal: Journal, device: torch.device, idle_mib: float) -
     torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
         ready = (make_prepared if job.implementation == OURS else make_peer)(job, device)
-        journal.add("computed_in", str(ready.subject.dtype).removeprefix("torch."))
+        journal.add("computed_in", describe_dtype(ready.subject.device, ready.subject.dtype))
         how = ready.settle_weights()
     if TRAINING in job.parts:
         _measure_training(job, journal, ready, idle_mib)

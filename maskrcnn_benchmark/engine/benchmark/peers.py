@@ -16,7 +16,7 @@ from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.engine.benchmark.subject import Counts, prepare_random_weights
-from maskrcnn_benchmark.engine.inference import autocast
+from maskrcnn_benchmark.engine.precision import autocast
 
 TORCHVISION = "torchvision"
 PEERS = (TORCHVISION,)

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.engine.benchmark.results import Settings
 from maskrcnn_benchmark.engine.benchmark.subject import OurDetector, Subject
 from maskrcnn_benchmark.engine.benchmark.training import make_plain_optimizer
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options
+from maskrcnn_benchmark.engine.precision import inference_dtype
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
@@ -79,7 +80,7 @@ def make_prepared(job: Job, device: torch.device) -> Prepared:
     """
     cfg = load_config(job.config, row_options(job.settings, job.dtype, job.device, job.folder))
     model = build_detection_model(cfg).to(device)
-    subject = OurDetector(model, device, compute_dtype(job.dtype, device), cfg.DATALOADER.SIZE_DIVISIBILITY)
+    subject = OurDetector(model, device, inference_dtype(job.dtype, device), cfg.DATALOADER.SIZE_DIVISIBILITY)
     images = make_images(cfg, job.settings.dataset, job.settings.seed)
     scoring = _make_scoring(cfg, job.settings.dataset, device) if job.weights else None
     return Prepared(subject, images, job.weights, lambda: make_optimizer(cfg, model), scoring)

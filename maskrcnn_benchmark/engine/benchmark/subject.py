@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.random_weights import HOW, quiet_residuals, spread_answers
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.engine.inference import autocast
+from maskrcnn_benchmark.engine.precision import autocast
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList

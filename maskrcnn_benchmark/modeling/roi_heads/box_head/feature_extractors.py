@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.linear import Linear
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS
@@ -17,7 +18,7 @@ from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler, build_box_poole
 
 def make_fc(in_features: int, out_features: int, norm: NormFactory | None) -> nn.Module:
     """A fully connected layer, with a norm after it where given."""
-    linear = nn.Linear(in_features, out_features, bias=norm is None)
+    linear = Linear(in_features, out_features, bias=norm is None)
     nn.init.kaiming_uniform_(linear.weight, a=1)
     if norm is None:
         nn.init.zeros_(linear.bias)

@@ -1,0 +1,218 @@
+"""Products of 16-bit integers against their definition in float64, and beside bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.direct_conv import Geometry, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.linear import Linear
+from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.winograd import winograd_conv2d, winograd_weight
+
+pytestmark = pytest.mark.skipif(
+    not HAS_INT16_PRODUCTS, reason="needs the compiled operators and AVX-512 VNNI"
+)
+
+GROUP = 256  # channels with one scale
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(8)
+
+
+def by_definition(x: Tensor, weight: Tensor) -> Tensor:
+    """x [M, C] times weight [K, C], both rounded group by group as csrc/cpu/int16_kernels.cpp says."""
+    total = torch.zeros(len(x), len(weight), dtype=torch.float64)
+    for values, weights in zip(x.split(GROUP, 1), weight.split(GROUP, 1), strict=True):
+        largest = values.abs().amax(1, keepdim=True)
+        in_integers = (values * torch.full_like(largest, 8191).div(largest)).round().double()
+        sum_of_weights = torch.zeros(len(weights), 1)
+        for column in weights.abs().split(1, 1):  # in this order, so that its rounding is the same
+            sum_of_weights += column
+        scale = torch.maximum(weights.abs().amax(1, keepdim=True) / 32767, sum_of_weights / (262143 - 160))
+        sums = in_integers @ (weights * (1 / scale)).round().double().T
+        assert sums.abs().max() < 2**31
+        total += sums * ((largest / 8191) @ scale.T).double()
+    return total
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [M, C] times weight [K, C] by the kernel."""
+    packed = direct_weight(weight[:, :, None, None], int16=True)
+    return direct_conv2d([x[:, :, None, None]], packed, None, len(weight)).flatten(1)
+
+
+# rows, channels, outputs: less than a group, whole ones, one and a rest, more than a round
+@pytest.mark.parametrize(
+    ("rows", "channels", "outputs"),
+    [(1, 16, 16), (5, 48, 80), (29, 256, 32), (60, 272, 96), (200, 512, 64), (70, 2320, 48), (3, 4352, 144)],
+)
+def test_is_what_it_is_defined_as(rows: int, channels: int, outputs: int) -> None:
+    x = torch.randn(rows, channels) * torch.randn(rows, 1).exp()
+    weight = torch.randn(outputs, channels) * torch.randn(outputs, 1).exp()
+    got, want = product(x, weight).double(), by_definition(x, weight)
+    size = by_definition(x.abs(), weight.abs())
+    assert ((got - want).abs() <= 1e-6 * size).all()
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("channels", [16, 256, 2048])
+def test_the_largest_sums_do_not_overflow(sign: float, channels: int) -> None:
+    x = torch.full((20, channels), 3.7)
+    for weight in (torch.full((32, channels), sign * 0.61), sign * torch.rand(32, channels)):
+        torch.testing.assert_close(product(x, weight), x @ weight.T, rtol=1e-3, atol=0)
+
+
+def test_more_exact_than_bfloat16() -> None:
+    scales = torch.rand(1, 512, 1, 1).mul(4).exp()  # channels of different size
+    x = (torch.randn(1, 512, 20, 24).relu() * scales).to(memory_format=torch.channels_last)
+
+    def error(got: Tensor, want: Tensor) -> float:
+        return ((got.double() - want).square().mean().sqrt() / want.std()).item()
+
+    for kernel in (1, 3):
+        weight = torch.randn(96, 512, kernel, kernel)
+        want = nn.functional.conv2d(x.double(), weight.double(), padding=kernel // 2)
+        half = nn.functional.conv2d(x.bfloat16(), weight.bfloat16(), padding=kernel // 2)
+        geometry = Geometry((kernel, kernel), padding=(kernel // 2, kernel // 2))
+        direct = direct_conv2d([x], direct_weight(weight, int16=True), None, 96, geometry)
+        assert error(direct, want) < 0.25 * error(half, want)
+        if kernel == 3:
+            winograd = winograd_conv2d(x, winograd_weight(weight, int16=True), None, 96)
+            assert error(winograd, want) < 0.6 * error(half, want)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_stays_in_its_row_or_column(bad: float) -> None:
+    x, weight = torch.randn(40, 512), torch.randn(64, 512)
+    spoilt = x.clone()
+    spoilt[7, 300] = bad
+    got = product(spoilt, weight)
+    assert got[7].isnan().all() and got.isnan().sum() == 64
+    spoilt = weight.clone()
+    spoilt[9, 2] = bad
+    got = product(x, spoilt)
+    assert got[:, 9].isnan().all() and got.isnan().sum() == 40
+
+
+def test_zeros_and_very_small_values_are_zeros() -> None:
+    x, weight = torch.randn(6, 32), torch.randn(32, 32)
+    x[2], x[3], weight[5], weight[6] = 0.0, 1e-38, 0.0, 1e-38
+    got = product(x, weight)
+    assert not got[2].any() and not got[3].any() and not got[:, 5].any() and not got[:, 6].any()
+    assert got[0, :5].all()
+
+
+def test_the_result_does_not_depend_on_batch_or_threads() -> None:
+    x = torch.randn(3, 48, 17, 23).to(memory_format=torch.channels_last)
+    weight = torch.randn(96, 48, 3, 3)
+    packed, tiles = direct_weight(weight, int16=True), winograd_weight(weight, int16=True)
+    geometry = Geometry((3, 3), padding=(1, 1))
+    runs: list[Callable[[Tensor], Tensor]] = [
+        lambda maps: direct_conv2d([maps], packed, None, 96, geometry),
+        lambda maps: winograd_conv2d(maps, tiles, None, 96),
+    ]
+    together = [run(x) for run in runs]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        for run, whole in zip(runs, together, strict=True):
+            for image, result in zip(x, whole, strict=True):
+                assert run(image[None])[0].equal(result)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_operators_are_well_formed() -> None:
+    x, weight = torch.randn(1, 16, 5, 6).to(memory_format=torch.channels_last), torch.randn(48, 16, 3, 3)
+    operators = torch.ops.maskrcnn_benchmark
+    tests = ("test_schema", "test_faketensor")
+    for pack in (operators.winograd_weight.default, operators.direct_weight.default):
+        torch.library.opcheck(pack, (weight, True), test_utils=tests)
+    arguments = (x, winograd_weight(weight, int16=True), None, 48, True)
+    torch.library.opcheck(operators.winograd_conv2d.default, arguments, test_utils=tests)
+
+
+LAYERS: list[tuple[str, Callable[[], Conv2d]]] = [
+    ("direct", lambda: Conv2d(32, 48, 1, bias=False)),
+    ("winograd", lambda: Conv2d(32, 48, 3, padding=1)),
+    ("direct", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
+    ("onednn", lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
+]
+
+
+@pytest.mark.parametrize(("method", "make"), LAYERS)
+@pytest.mark.parametrize("with_residual", [False, True])
+def test_convolutions_take_it_where_asked_to(
+    method: str, make: Callable[[], Conv2d], with_residual: bool
+) -> None:
+    conv, norm = make().eval(), FrozenBatchNorm2d(48)
+    norm.weight.uniform_(0.5, 2)
+    x = torch.randn(2, 32, 9, 12).to(memory_format=torch.channels_last)
+
+    def run() -> Tensor:
+        torch.manual_seed(1)
+        residual = torch.randn_like(conv(x)) if with_residual else None
+        return fused_conv2d(x, conv, norm, relu=True, residual=residual)
+
+    with torch.no_grad():
+        plain = run()
+        assert conv.prepared is not None and not conv.prepared.form.int16
+        with int16_products():
+            got = run()
+            assert conv.prepared is not None
+            assert (conv.prepared.form.method, conv.prepared.form.int16) == (method, method != "onednn")
+        assert run().equal(plain)
+    assert got.equal(plain) == (method == "onednn")
+    torch.testing.assert_close(got, plain, rtol=0, atol=0.02)
+    with int16_products():  # something to differentiate
+        assert torch.allclose(run(), plain, rtol=0, atol=1e-4)
+
+
+def test_a_concatenation_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = Conv2d(48, 32, 1).eval()
+    parts = [torch.randn(2, channels, 5, 4).to(memory_format=torch.channels_last) for channels in (32, 16)]
+    with torch.no_grad(), int16_products():
+        want = conv(torch.cat(parts, 1))
+        monkeypatch.delattr(torch, "cat")
+        torch.testing.assert_close(fused_concat_conv2d(parts, conv), want, rtol=0, atol=1e-3)
+    assert conv.prepared is not None and conv.prepared.form.int16
+
+
+def test_fully_connected_layers_take_it_where_asked_to() -> None:
+    torch.manual_seed(0)
+    linear, odd = Linear(64, 32).eval(), Linear(64, 30).eval()
+    x = torch.randn(7, 64)
+    with torch.no_grad():
+        plain = linear(x)
+        assert plain.equal(nn.functional.linear(x, linear.weight, linear.bias))
+        with int16_products():
+            got = linear(x)
+            assert odd(x).equal(nn.functional.linear(x, odd.weight, odd.bias))
+            assert linear(x[:0]).shape == (0, 32)
+            assert linear(x[None]).equal(plain[None])
+            linear.weight.mul_(2)  # what was prepared follows its source
+            torch.testing.assert_close(linear(x) - linear.bias, 2 * (got - linear.bias), rtol=0, atol=1e-4)
+    assert not got.equal(plain)
+    torch.testing.assert_close(got, plain, rtol=0, atol=5e-3)
+    with int16_products():
+        linear(x).sum().backward()
+    assert linear.weight.grad is not None
+    assert set(linear.state_dict()) == {"weight", "bias"}
+
+
+def test_asking_ends_with_the_block() -> None:
+    linear, x = Linear(32, 32).eval(), torch.randn(2, 32)
+    with torch.no_grad():
+        plain = linear(x)
+        with pytest.raises(RuntimeError), int16_products():
+            assert not linear(x).equal(plain)
+            raise RuntimeError
+        assert linear(x).equal(plain)
