@@ -1,32 +1,63 @@
-"""A fully connected layer that multiplies 16-bit integers where `int16_products` asks for it."""
+"""Fully connected layers, which multiply 16-bit integers where `int16_products` asks for it."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Callable
 
-from maskrcnn_benchmark.layers.direct_conv import CHANNEL_BLOCK, direct_conv2d, direct_weight
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskrcnn_benchmark.layers.direct_conv import CHANNEL_BLOCK, POINTWISE, direct_conv2d, direct_weight
 from maskrcnn_benchmark.layers.int16 import multiplies_int16
 from maskrcnn_benchmark.layers.prepared import Form, PreparesWeight, autocast_dtype, prepare, runs_prepared
 
 
 class Linear(PreparesWeight, nn.Linear):
-    """nn.Linear: x [M, in_features] -> [M, out_features]."""
+    """nn.Linear that runs as `fused_linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """As nn.Linear's."""
-        return self._forward_int16(x) if self._multiplies_int16(x) else super().forward(x)
+        """x [..., in_features] -> [..., out_features]."""
+        return fused_linear(x, self, lambda: (self.weight, self.bias))
 
-    def _multiplies_int16(self, x: Tensor) -> bool:
-        dtype = autocast_dtype(x) or x.dtype
-        fits = self.in_features % CHANNEL_BLOCK == 0 and self.out_features % CHANNEL_BLOCK == 0
-        return fits and x.dim() == 2 and multiplies_int16(x.device, dtype) and runs_prepared(x, self)
 
-    def _forward_int16(self, x: Tensor) -> Tensor:
-        def make() -> tuple[Tensor, Tensor | None]:
-            weight = direct_weight(self.weight.detach()[:, :, None, None], int16=True)
-            return weight, None if self.bias is None else self.bias.detach()
+class ConvTranspose2d(PreparesWeight, nn.ConvTranspose2d):
+    """nn.ConvTranspose2d with room for its prepared weight."""
 
-        sources = (self.weight,) if self.bias is None else (self.weight, self.bias)
-        made = prepare(self, sources, Form("direct", x.dtype, int16=True), make)
-        pixels = x[:, :, None, None]
-        return direct_conv2d([pixels], made.weight, made.bias, self.out_features).flatten(1)
+
+def fused_linear(
+    x: Tensor,
+    layer: Linear | ConvTranspose2d,
+    matrix: Callable[[], tuple[Tensor, Tensor | None]],
+    relu: bool = False,
+) -> Tensor:
+    """relu(x weight^T + bias): x [..., C] -> [..., K].
+
+    matrix: gives weight [K, C] and bias [K] from the parameters of `layer`, which keeps what is prepared.
+    """
+    if not _multiplies_int16(x, layer):
+        out = F.linear(x, *matrix())
+        return F.relu(out, inplace=True) if relu else out
+
+    def make() -> tuple[Tensor, Tensor | None]:
+        weight, bias = matrix()
+        return direct_weight(weight[:, :, None, None], int16=True), bias
+
+    sources = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+    made = prepare(layer, sources, Form("direct", x.dtype, int16=True), make)
+    pixels = x.reshape(-1, x.shape[-1], 1, 1)
+    out = direct_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
+    return out.view(*x.shape[:-1], -1)
+
+
+def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
+    dtype = autocast_dtype(x) or x.dtype
+    fits = x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
+    return fits and multiplies_int16(x.device, dtype) and runs_prepared(x, layer)
+
+
+def _outputs(layer: Linear | ConvTranspose2d) -> int:
+    """Rows of the layer's matrix."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features
+    height, width = layer.kernel_size
+    return layer.out_channels * height * width

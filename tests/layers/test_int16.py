@@ -197,7 +197,7 @@ def test_fully_connected_layers_take_it_where_asked_to() -> None:
             got = linear(x)
             assert odd(x).equal(nn.functional.linear(x, odd.weight, odd.bias))
             assert linear(x[:0]).shape == (0, 32)
-            assert linear(x[None]).equal(plain[None])
+            assert linear(x[None]).equal(got[None])
             linear.weight.mul_(2)  # what was prepared follows its source
             torch.testing.assert_close(linear(x) - linear.bias, 2 * (got - linear.bias), rtol=0, atol=1e-4)
     assert not got.equal(plain)

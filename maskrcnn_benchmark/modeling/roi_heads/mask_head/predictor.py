@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.linear import ConvTranspose2d, fused_linear
 from maskrcnn_benchmark.modeling.registry import ROI_MASK_PREDICTOR
 
 
@@ -19,7 +20,7 @@ class MaskRCNNC4Predictor(nn.Module):
 
     def __init__(self, in_channels: int, hidden_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.conv5_mask = nn.ConvTranspose2d(in_channels, hidden_channels, 2, 2)
+        self.conv5_mask = ConvTranspose2d(in_channels, hidden_channels, 2, 2)
         self.mask_fcn_logits = nn.Conv2d(hidden_channels, num_classes, 1)
         for layer in (self.conv5_mask, self.mask_fcn_logits):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -31,10 +32,8 @@ class MaskRCNNC4Predictor(nn.Module):
         With `labels` [K] only each region's own class is computed: [K, 2h, 2w]; without, all: [K, C, 2h, 2w].
         """
         num_rois, _, height, width = x.shape
-        weight = self.conv5_mask.weight.permute(0, 2, 3, 1).flatten(1)  # [D, 2 * 2 * E]
-        bias = self.conv5_mask.bias.repeat(4)  # type: ignore[union-attr]
         rows = x.permute(0, 2, 3, 1).flatten(1, 2)  # [K, h * w, D], a view of channels_last maps
-        hidden = F.relu(F.linear(rows, weight.t(), bias), inplace=True)
+        hidden = fused_linear(rows, self.conv5_mask, self._deconvolution_matrix, relu=True)
         hidden = hidden.view(
             num_rois, height * width * 4, self.conv5_mask.out_channels
         )  # [K, h * w * 2 * 2, E]
@@ -48,6 +47,11 @@ class MaskRCNNC4Predictor(nn.Module):
         logits = logits.view(num_rois, height, width, 2, 2, logits.shape[-1]).permute(0, 5, 1, 3, 2, 4)
         logits = logits.reshape(num_rois, logits.shape[1], 2 * height, 2 * width)
         return logits if labels is None else logits.squeeze(1)
+
+    def _deconvolution_matrix(self) -> tuple[Tensor, Tensor]:
+        """Weight [2 * 2 * E, D] and bias of the product that the transposed convolution is at a position."""
+        weight = self.conv5_mask.weight.permute(0, 2, 3, 1).flatten(1)
+        return weight.t(), self.conv5_mask.bias.repeat(4)  # type: ignore[union-attr]
 
 
 @ROI_MASK_PREDICTOR.register("MaskRCNNC4Predictor")
