@@ -14,32 +14,34 @@ logger = logging.getLogger("maskrcnn_benchmark.precision")
 
 
 def inference_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that `autocast` is given for DTYPE `name`.
+    """The type that `autocast` is given for DTYPE `name` (float32, bfloat16, float16).
 
-    That of training (`utils.device.compute_dtype`), but bfloat16 stays where the CPU multiplies 16-bit
+    That of training (`utils.device.compute_dtype`), but half precision stays where the CPU multiplies 16-bit
     integers instead.
     """
-    if name == "bfloat16" and _multiplies_int16(device):
-        logger.info("DTYPE bfloat16: this CPU multiplies 16-bit integers instead, which are more exact")
-        return torch.bfloat16
-    return compute_dtype(name, device)
+    dtype: torch.dtype = getattr(torch, name)
+    if not _multiplies_int16(device, dtype):
+        return compute_dtype(name, device)
+    logger.info("DTYPE %s: inference multiplies 16-bit integers, which this CPU is fast in", name)
+    return dtype
 
 
 def autocast(device: torch.device | str, dtype: torch.dtype) -> AbstractContextManager[object]:
     """Inference in `dtype`; float32 leaves everything as it is."""
     where = torch.device(device)
-    if dtype == torch.bfloat16 and _multiplies_int16(where):
+    if _multiplies_int16(where, dtype):
         return int16_products()
     return torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def describe_dtype(device: torch.device, dtype: torch.dtype) -> str:
     """What `autocast` computes in, for a report."""
-    if dtype == torch.bfloat16 and _multiplies_int16(device):
+    if _multiplies_int16(device, dtype):
         return "16-bit integers (training: float32)"
     return str(dtype).removeprefix("torch.")
 
 
-def _multiplies_int16(device: torch.device) -> bool:
-    """Whether 16-bit integers are the fastest products of reduced precision that the device has."""
-    return device.type == "cpu" and HAS_INT16_PRODUCTS and not cpu_computes(torch.bfloat16)
+def _multiplies_int16(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether 16-bit integers stand in for a half-precision type that the CPU has no instructions for."""
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    return is_half and device.type == "cpu" and HAS_INT16_PRODUCTS and not cpu_computes(dtype)
