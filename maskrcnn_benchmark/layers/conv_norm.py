@@ -2,9 +2,9 @@
 
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
-the folded weight is prepared once, and on a CPU convolution and ReLU, and often the sum too, are one pass: by
-Winograd's method (3x3 of stride 1), by our matrix product (many channels, or any under `int16_products`) or
-by oneDNN. `fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in
+the folded weight is prepared once, and on a CPU convolution and ReLU, and mostly the sum too, are one pass: by
+Winograd's method (3x3 of stride 1), else by oneDNN, or under `int16_products` by our own matrix product.
+`fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in
 float32 is not made.
 """
 
@@ -34,15 +34,7 @@ from maskrcnn_benchmark.layers.prepared import (
     prepare,
     runs_prepared,
 )
-from maskrcnn_benchmark.layers.winograd import (
-    COLUMNS,
-    fits_winograd,
-    winograd_conv2d,
-    winograd_weight,
-)
-
-AVX512_COLUMNS = 32  # output channels in a panel of the loops that use AVX-512
-WIDE = 256  # channels
+from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
 
 class Conv2d(PreparesWeight, nn.Conv2d):
@@ -140,14 +132,7 @@ def _choose_method(x: Tensor, conv: Conv2d) -> Method:
         return "winograd"
     if multiplies_int16(x.device, dtype) and fits_direct([x], conv):
         return "direct"
-    if x.device.type == "cpu" and dtype == torch.float32 and _is_wide(conv) and fits_direct([x], conv):
-        return "direct"
     return "onednn" if _fits_onednn(x, dtype) else "torch"
-
-
-def _is_wide(conv: Conv2d) -> bool:
-    """Whether our product is faster than oneDNN's in float32; measured by benchmarks/convolutions.py."""
-    return COLUMNS == AVX512_COLUMNS and min(conv.in_channels, conv.out_channels) >= WIDE
 
 
 def _fits_onednn(x: Tensor, dtype: torch.dtype) -> bool:
