@@ -21,9 +21,10 @@ def seconds_of(name: str, case: str) -> tuple[float, float]:
     return median["ours"], median["torchvision"]
 
 
-def detector() -> list[tuple[float, float]]:
+def detector(dtype: str) -> list[tuple[float, float]]:
+    """Torchvision's is in float32."""
     seconds = recorded("detector_cpu")["seconds"]
-    return [(seconds["ours core float32"], seconds["torchvision core float32"])]
+    return [(seconds[f"ours core {dtype}"], seconds["torchvision core float32"])]
 
 
 def evaluation() -> list[tuple[float, float]]:
@@ -31,7 +32,8 @@ def evaluation() -> list[tuple[float, float]]:
 
 
 PAIRS = {
-    "Mask R-CNN R-50-FPN, one 800 x 1216 image, float32": detector,
+    "Mask R-CNN R-50-FPN, one 800 x 1216 image, float32": lambda: detector("float32"),
+    "the same, `DTYPE bfloat16`, which is 16-bit integers there": lambda: detector("bfloat16"),
     "nms, 8000 clustered boxes, threshold 0.5 / 0.7": lambda: [
         seconds_of("nms_cpu", f"8000 clustered, threshold {threshold}") for threshold in (0.5, 0.7)
     ],

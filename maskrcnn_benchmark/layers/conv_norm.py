@@ -2,10 +2,10 @@
 
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
-the folded weight is prepared once, and on a CPU convolution and ReLU, and mostly the sum too, are one pass: by
+the folded weight is prepared once, and on a CPU convolution and ReLU, mostly the sum too, are one pass: by
 Winograd's method (3x3 of stride 1), else by oneDNN, or under `int16_products` by our own matrix product.
-`fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in
-float32 is not made.
+`fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in float32 is
+not made.
 """
 
 from __future__ import annotations
