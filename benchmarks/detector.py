@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.benchmark.peers import without_pasting
 from maskrcnn_benchmark.engine.benchmark.random_weights import quiet_residuals, spread_answers
-from maskrcnn_benchmark.engine.precision import autocast as our_autocast
-from maskrcnn_benchmark.engine.precision import describe_dtype, inference_dtype
+from maskrcnn_benchmark.engine.precision import computing_in, describe_dtype, inference_dtype
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -123,11 +122,11 @@ def make_candidates(
             return peer([image])
 
     def our_core() -> object:
-        with our_autocast(device, our_dtype):
+        with computing_in(our_dtype, device):
             return ours([raw])
 
     def our_whole() -> object:
-        with our_autocast(device, our_dtype):
+        with computing_in(our_dtype, device):
             (found,) = ours([raw])
         found = found.to("cpu")
         return paste_masks_rle(found.get_field("mask"), found.bbox, (HEIGHT, WIDTH))
@@ -180,7 +179,7 @@ def main() -> None:
     set_load(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
-    computed = describe_dtype(device, inference_dtype("bfloat16", device))
+    computed = describe_dtype(inference_dtype("bfloat16", device), device)
     if computed != "bfloat16":
         notes.append(
             "This CPU has no bfloat16 instructions: torchvision emulates it; ours (DTYPE bfloat16) is "

@@ -24,6 +24,11 @@ constexpr int kPositions = kInputTile * kInputTile;
 // Channels come in blocks of this many, in every instruction set.
 constexpr int kChannelBlock = 16;
 
+// The block of sums that 32 registers of AVX-512 hold: 14 rows x 2 vectors of sums, 2 of filters and the
+// broadcast value make 31.
+constexpr int kAvx512Rows = 14;
+constexpr int kAvx512Columns = 32;
+
 // Where the left matrix V of a product lies: [block of `rows` rows][channel block][row of the block][16
 // channels], so that multiply() reads `rows` rows from one place. A row is a pixel of a 1x1 convolution, a
 // tile of Winograd's method at one of the 36 positions. The right matrix U lies in panels:

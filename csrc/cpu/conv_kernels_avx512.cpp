@@ -12,8 +12,7 @@ namespace {
 
 using Vec = __m512;
 constexpr int kLanes = 16;
-// 14 tiles x 2 vectors of sums, 2 of filters and the broadcast value: 31 of the 32 registers.
-constexpr int kRows = 14;
+constexpr int kRows = kAvx512Rows;
 
 MASKRCNN_INLINE Vec load(const float* from) {
   return _mm512_loadu_ps(from);
@@ -34,6 +33,8 @@ MASKRCNN_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
 #include "cpu/conv_kernels_impl.h"
 
 #pragma GCC pop_options
+
+static_assert(maskrcnn_benchmark::cpu::kColumns == maskrcnn_benchmark::cpu::kAvx512Columns);
 
 namespace maskrcnn_benchmark::cpu {
 const ConvKernels* conv_kernels_avx512() {

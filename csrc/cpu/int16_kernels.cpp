@@ -16,9 +16,9 @@ namespace maskrcnn_benchmark::cpu {
 namespace {
 
 constexpr int kLanes = 16;
-constexpr int kRows = 14;  // as in float32: see conv_kernels_avx512.cpp
-constexpr int kVecs = 2;
-constexpr int kColumns = kVecs * kLanes;
+constexpr int kRows = kAvx512Rows;  // as in float32, whose transforms these loops share
+constexpr int kColumns = kAvx512Columns;
+constexpr int kVecs = kColumns / kLanes;
 constexpr int kGroup = 256;  // channels with one scale
 constexpr int kPairs = kChannelBlock / 2;
 constexpr int kScaleSize = 16;  // floats for the scales of a block's rows, in whole cache lines

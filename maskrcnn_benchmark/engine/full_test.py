@@ -41,21 +41,28 @@ class EvaluationOptions:
 
 
 def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> EvaluationOptions:
-    """What the config says about testing; DTYPE as far as `device` computes in it.
+    """What the config says about testing; DTYPE as `inference_dtype` has it for `device`.
 
     Raises ValueError for a TEST.EXPECTED_RESULTS that names no number.
     """
     check_expected(cfg.TEST.EXPECTED_RESULTS)
-    body = cfg.MODEL.BACKBONE.CONV_BODY
+    backbone, detector = make_names(cfg)
     return EvaluationOptions(
-        backbone=f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body,
-        detector="Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN",
+        backbone=backbone,
+        detector=detector,
         iou_types=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
         dtype=inference_dtype(cfg.DTYPE, device),
         output_dir=cfg.OUTPUT_DIR,
         expected_results=tuple(cfg.TEST.EXPECTED_RESULTS),
         expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
     )
+
+
+def make_names(cfg: ConfigNode) -> tuple[str, str]:
+    """Backbone and detector, as the result tables name them."""
+    body = cfg.MODEL.BACKBONE.CONV_BODY
+    backbone = f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body
+    return backbone, "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
 
 
 def evaluate_datasets(

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
     evaluate,
     predictions_of_index,
 )
-from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.checkpoint import unwrap_model
@@ -67,7 +67,7 @@ def inference(
     start = time.perf_counter()
     # DistributedDataParallel's forward exchanges buffers, also in evaluation, and would wait forever for a
     # rank that has fewer batches: the model runs without it.
-    with evaluation_mode(unwrap_model(model)) as running, autocast(device, dtype):
+    with evaluation_mode(unwrap_model(model)) as running, computing_in(dtype, device):
         own = predict(running, data_loader, torch.device(device), with_masks="segm" in iou_types)
     comm.synchronize()
     elapsed = time.perf_counter() - start

@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.data.datasets.evaluation import predictions_of_index
-from maskrcnn_benchmark.engine.inference import autocast, evaluation_mode
+from maskrcnn_benchmark.engine.inference import evaluation_mode
+from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.utils.checkpoint import unwrap_model
 
 
@@ -56,7 +57,7 @@ def measure_inference_time(
     pasting_times: list[float] = []
     if len(dataset) == 0:
         return None
-    with evaluation_mode(unwrap_model(model)) as running, autocast(device, dtype):
+    with evaluation_mode(unwrap_model(model)) as running, computing_in(dtype, device):
         for _ in range(num_warmup):
             _time_image(running, data_loader, 0, device, with_masks)
         start = time.perf_counter()

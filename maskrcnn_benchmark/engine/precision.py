@@ -1,9 +1,13 @@
-"""What DTYPE means at inference: autocast, or products of 16-bit integers on a CPU that is fast in those."""
+"""What DTYPE means at inference: autocast, or products of 16-bit integers on a CPU that is fast in those.
+
+What is compiled (MODEL.COMPILE) knows no such integers: it computes in float32 there.
+"""
 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,7 +18,7 @@ logger = logging.getLogger("maskrcnn_benchmark.precision")
 
 
 def inference_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that `autocast` is given for DTYPE `name` (float32, bfloat16, float16).
+    """The type that `computing_in` is given for DTYPE `name` (float32, bfloat16, float16).
 
     That of training (`utils.device.compute_dtype`), but half precision stays where the CPU multiplies 16-bit
     integers instead.
@@ -26,19 +30,19 @@ def inference_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def autocast(device: torch.device | str, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """Inference in `dtype`; float32 leaves everything as it is."""
+@contextmanager
+def computing_in(dtype: torch.dtype, device: torch.device | str) -> Iterator[None]:
+    """Inference in `dtype`, whatever is asked for around it."""
     where = torch.device(device)
-    if _multiplies_int16(where, dtype):
-        return int16_products()
-    return torch.autocast(where.type, dtype=dtype, enabled=dtype != torch.float32)
+    int16 = _multiplies_int16(where, dtype)
+    is_half = dtype != torch.float32 and not int16
+    with int16_products(int16), torch.autocast(where.type, dtype=dtype, enabled=is_half):
+        yield
 
 
-def describe_dtype(device: torch.device, dtype: torch.dtype) -> str:
-    """What `autocast` computes in, for a report."""
-    if _multiplies_int16(device, dtype):
-        return "16-bit integers (training: float32)"
-    return str(dtype).removeprefix("torch.")
+def describe_dtype(dtype: torch.dtype, device: torch.device) -> str:
+    """What `computing_in` computes in, for a report."""
+    return "16-bit integers" if _multiplies_int16(device, dtype) else str(dtype).removeprefix("torch.")
 
 
 def _multiplies_int16(device: torch.device, dtype: torch.dtype) -> bool:

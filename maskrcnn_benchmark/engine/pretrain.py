@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.modeling.backbone.vgg import VGG_LAYERS
 from maskrcnn_benchmark.modeling.classifier import detector_state, labels_of
 from maskrcnn_benchmark.utils import comm
@@ -93,7 +94,7 @@ def measure_accuracy(
     model.eval()
     first, among_five, count = (torch.zeros((), device=device, dtype=torch.float64) for _ in range(3))
     for images, targets, _ in data_loader:
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with computing_in(dtype, device):
             logits = model(images.to(device, non_blocking=True))
         labels = labels_of(targets).to(device, non_blocking=True)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)  # [N, 5]

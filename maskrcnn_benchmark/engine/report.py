@@ -106,7 +106,7 @@ def write_report(run_folder: str, rows: Sequence[ResultRow], device: torch.devic
 def _measured(rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
     """How to read the numbers of the table."""
     lines = [
-        f"- Device: {device_name(device)}; {describe_dtype(device, dtype)}; torch {torch.__version__}.",
+        f"- Device: {device_name(device)}; {describe_dtype(dtype, device)}; torch {torch.__version__}.",
         "- AP in percent, COCO's definition; - where it was not measured, or the images hold no such object.",
     ]
     if any("memory_allocated" in row.training_memory for row in rows):

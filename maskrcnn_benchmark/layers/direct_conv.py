@@ -80,7 +80,10 @@ def direct_conv2d_add_(
     geometry: Geometry = POINTWISE,
     relu: bool = False,
 ) -> Tensor:
-    """`out` (channels_last, [N,out_channels,H',W']) with `direct_conv2d` added to it, then cut at zero."""
+    """`out` (channels_last, [N,out_channels,H',W']) with `direct_conv2d` added to it, then cut at zero.
+
+    No part may share memory with `out`.
+    """
     maps = _channels_last(parts)
     torch.ops.maskrcnn_benchmark.direct_conv2d_add_(out, maps, weight, bias, geometry.flat(), relu)
     return out

@@ -24,9 +24,10 @@ _asked: ContextVar[bool] = ContextVar("int16_products", default=False)
 
 
 @contextmanager
-def int16_products() -> Iterator[None]:
-    """Lets the layers of this thread multiply 16-bit integers at inference on the CPU, where it can."""
-    before = _asked.set(True)
+def int16_products(enabled: bool = True) -> Iterator[None]:
+    """Lets this thread's layers multiply 16-bit integers at inference, where the CPU does; or keeps them from
+    it."""
+    before = _asked.set(enabled)
     try:
         yield
     finally:

@@ -50,9 +50,9 @@ def fused_linear(
 
 
 def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
-    dtype = autocast_dtype(x) or x.dtype
-    fits = x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
-    return fits and multiplies_int16(x.device, dtype) and runs_prepared(x, layer)
+    if not runs_prepared(x, layer) or not multiplies_int16(x.device, autocast_dtype(x) or x.dtype):
+        return False
+    return x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
 
 
 def _outputs(layer: Linear | ConvTranspose2d) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Resize
-from maskrcnn_benchmark.engine.precision import autocast, inference_dtype
+from maskrcnn_benchmark.engine.precision import computing_in, inference_dtype
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
@@ -80,7 +80,7 @@ class LoadedDetector:
         found = []
         for image in [_as_pixels(each) for each in several]:
             batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
-            with autocast(device, self.dtype):
+            with computing_in(self.dtype, device):
                 (boxes,) = self.model(batch)
             assert isinstance(boxes, BoxList)
             found.append(boxes.to("cpu").resize((image.shape[2], image.shape[1])))

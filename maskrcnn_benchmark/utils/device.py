@@ -46,7 +46,7 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def compute_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that DTYPE `name` (float32, bfloat16, float16) is computed in on this device.
+    """The type that DTYPE `name` (float32, bfloat16, float16) is trained in on this device.
 
     A CPU without instructions for a half-precision type emulates it, several times slower than float32: there
     it is float32, with a warning.

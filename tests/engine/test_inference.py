@@ -14,6 +14,7 @@ import pytest
 import torch
 from engine import inference_case as case
 
+from maskrcnn_benchmark.engine import precision
 from maskrcnn_benchmark.engine.inference import evaluation_mode, inference, merge_predictions
 
 
@@ -50,7 +51,8 @@ def test_mode_comes_back_after_an_error() -> None:
     assert model.training and not model.frozen.training
 
 
-def test_model_runs_in_the_asked_type(tmp_path: Path) -> None:
+def test_model_runs_in_the_asked_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_computes", lambda dtype: True)  # whether this one does or not
     case.write_dataset(tmp_path, 1)
     model = case.KnowingDetector()
     types = []

@@ -10,7 +10,7 @@ import pytest
 import torch
 from engine import inference_case as case
 
-from maskrcnn_benchmark.engine import inference_time
+from maskrcnn_benchmark.engine import inference_time, precision
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
 
 
@@ -93,7 +93,8 @@ def test_at_most_so_many_images(tmp_path: Path, clock: Clock) -> None:
     assert timed is not None and timed.num_images == 2
 
 
-def test_computing_type(tmp_path: Path) -> None:
+def test_computing_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_computes", lambda dtype: True)  # whether this one does or not
     case.write_dataset(tmp_path, 1)
     model = case.KnowingDetector()
     types = []

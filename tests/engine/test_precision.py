@@ -26,11 +26,11 @@ def integers() -> bool:
 def test_a_cpu_without_half_precision_takes_integers(name: str, cpu_without_half: None) -> None:
     dtype = precision.inference_dtype(name, CPU)
     assert dtype == getattr(torch, name)
-    with precision.autocast(CPU, dtype):
+    with precision.computing_in(dtype, CPU):
         assert integers() == HAS_INT16_PRODUCTS
         assert not torch.is_autocast_enabled("cpu")
     assert not integers()
-    assert "16-bit integers" in precision.describe_dtype(CPU, dtype)
+    assert precision.describe_dtype(dtype, CPU) == "16-bit integers"
 
 
 @pytest.mark.parametrize("name", HALF)
@@ -38,10 +38,10 @@ def test_a_cpu_with_half_precision_takes_that(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(precision, "HAS_INT16_PRODUCTS", True)
     monkeypatch.setattr(precision, "cpu_computes", lambda dtype: True)
     dtype = getattr(torch, name)
-    with precision.autocast(CPU, dtype):
+    with precision.computing_in(dtype, CPU):
         assert torch.get_autocast_dtype("cpu") == dtype and torch.is_autocast_enabled("cpu")
         assert not integers()
-    assert precision.describe_dtype(CPU, dtype) == name
+    assert precision.describe_dtype(dtype, CPU) == name
 
 
 @pytest.mark.parametrize("name", HALF)
@@ -56,9 +56,21 @@ def test_a_cpu_with_neither_takes_float32(
 
 def test_float32_and_gpus_are_left_alone(cpu_without_half: None) -> None:
     assert precision.inference_dtype("float32", CPU) == torch.float32
-    with precision.autocast("cpu", torch.float32):
+    with precision.computing_in(torch.float32, "cpu"):
         assert not integers() and not torch.is_autocast_enabled("cpu")
-    assert precision.describe_dtype(CPU, torch.float32) == "float32"
+    assert precision.describe_dtype(torch.float32, CPU) == "float32"
     for name in HALF:
         dtype = precision.inference_dtype(name, GPU)
-        assert dtype == getattr(torch, name) and precision.describe_dtype(GPU, dtype) == name
+        assert dtype == getattr(torch, name) and precision.describe_dtype(dtype, GPU) == name
+
+
+def test_the_innermost_type_counts(cpu_without_half: None) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16):
+            with precision.computing_in(dtype, CPU):
+                assert not torch.is_autocast_enabled("cpu")
+        assert torch.is_autocast_enabled("cpu")
+    with precision.computing_in(torch.bfloat16, CPU):
+        with precision.computing_in(torch.float32, CPU):
+            assert not integers()
+        assert integers() == HAS_INT16_PRODUCTS

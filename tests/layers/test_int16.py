@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.direct_conv import Geometry, direct_conv2d, direct_weight
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
-from maskrcnn_benchmark.layers.linear import Linear
-from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.layers.winograd import winograd_conv2d, winograd_weight
 
 pytestmark = pytest.mark.skipif(
@@ -31,7 +29,7 @@ def by_definition(x: Tensor, weight: Tensor) -> Tensor:
     """x [M, C] times weight [K, C], both rounded group by group as csrc/cpu/int16_kernels.cpp says."""
     total = torch.zeros(len(x), len(weight), dtype=torch.float64)
     for values, weights in zip(x.split(GROUP, 1), weight.split(GROUP, 1), strict=True):
-        largest = values.abs().amax(1, keepdim=True)
+        largest = values.abs().amax(1, keepdim=True).clamp(min=1e-30)  # of zeros around an image
         in_integers = (values * torch.full_like(largest, 8191).div(largest)).round().double()
         sum_of_weights = torch.zeros(len(weights), 1)
         for column in weights.abs().split(1, 1):  # in this order, so that its rounding is the same
@@ -41,6 +39,14 @@ def by_definition(x: Tensor, weight: Tensor) -> Tensor:
         assert sums.abs().max() < 2**31
         total += sums * ((largest / 8191) @ scale.T).double()
     return total
+
+
+def rows_of(x: Tensor, geometry: Geometry) -> Tensor:
+    """The row of every output pixel of one image: tap by tap, all channels."""
+    size, stride, padding, dilation = geometry
+    columns = nn.functional.unfold(x, size, dilation, padding, stride)
+    taps = size[0] * size[1]
+    return columns[0].view(x.shape[1], taps, -1).permute(2, 1, 0).flatten(1)
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
@@ -60,6 +66,26 @@ def test_is_what_it_is_defined_as(rows: int, channels: int, outputs: int) -> Non
     got, want = product(x, weight).double(), by_definition(x, weight)
     size = by_definition(x.abs(), weight.abs())
     assert ((got - want).abs() <= 1e-6 * size).all()
+
+
+@pytest.mark.parametrize("channels", [[48, 32], [160, 96], [256, 16]])
+def test_groups_go_across_taps_and_parts(channels: list[int]) -> None:
+    parts = [torch.randn(1, count, 9, 7).to(memory_format=torch.channels_last) for count in channels]
+    weight = torch.randn(48, sum(channels), 3, 3)
+    geometry = Geometry((3, 3), (2, 1), (1, 1))
+    got = direct_conv2d(parts, direct_weight(weight, int16=True), None, 48, geometry)
+    rows, filters = rows_of(torch.cat(parts, 1), geometry), weight.permute(0, 2, 3, 1).flatten(1)
+    want, size = by_definition(rows, filters), by_definition(rows.abs(), filters.abs())
+    assert ((got[0].flatten(1).T.double() - want).abs() <= 1e-6 * size).all()
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("most", [262143 - 160, 262143])  # the second would overflow if rounding had no room
+def test_rounding_does_not_push_sums_over(sign: float, most: int) -> None:
+    weight = torch.full((32, 256), sign * 1023.51)  # rounded up, if the group's sum is scaled to `most`
+    weight[:, 77] = sign * (most - 255 * 1023.51)
+    x = torch.ones(14, 256)
+    torch.testing.assert_close(product(x, weight), x @ weight.T, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
@@ -102,6 +128,13 @@ def test_what_is_not_finite_stays_in_its_row_or_column(bad: float) -> None:
     assert got[:, 9].isnan().all() and got.isnan().sum() == 40
 
 
+def test_a_nan_stays_within_its_tile() -> None:
+    x, weight = torch.randn(1, 16, 24, 24).to(memory_format=torch.channels_last), torch.randn(32, 16, 3, 3)
+    x[0, 3, 10, 10] = float("nan")
+    spread = winograd_conv2d(x, winograd_weight(weight, int16=True), None, 32).isnan().any(1)[0].nonzero()
+    assert spread.min() >= 8 and spread.max() <= 11 and len(spread) >= 9
+
+
 def test_zeros_and_very_small_values_are_zeros() -> None:
     x, weight = torch.randn(6, 32), torch.randn(32, 32)
     x[2], x[3], weight[5], weight[6] = 0.0, 1e-38, 0.0, 1e-38
@@ -138,81 +171,22 @@ def test_operators_are_well_formed() -> None:
         torch.library.opcheck(pack, (weight, True), test_utils=tests)
     arguments = (x, winograd_weight(weight, int16=True), None, 48, True)
     torch.library.opcheck(operators.winograd_conv2d.default, arguments, test_utils=tests)
+    packed, flat = direct_weight(weight, int16=True), Geometry((3, 3)).flat()
+    arguments = ([x], packed, None, 48, flat, True)
+    torch.library.opcheck(operators.direct_conv2d.default, arguments, test_utils=tests)
+    out = torch.zeros(1, 48, 3, 4).to(memory_format=torch.channels_last)
+    into = (out, [x], packed, None, flat, True)
+    torch.library.opcheck(operators.direct_conv2d_add_.default, into, test_utils=tests)
 
 
-LAYERS: list[tuple[str, Callable[[], Conv2d]]] = [
-    ("direct", lambda: Conv2d(32, 48, 1, bias=False)),
-    ("winograd", lambda: Conv2d(32, 48, 3, padding=1)),
-    ("direct", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
-    ("onednn", lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
-]
+ASK = """
+import sys
+from maskrcnn_benchmark.layers import int16, winograd
+assert winograd.COLUMNS == int(sys.argv[1]), winograd.COLUMNS
+assert int16.HAS_INT16_PRODUCTS == (winograd.COLUMNS == 32)
+"""
 
 
-@pytest.mark.parametrize(("method", "make"), LAYERS)
-@pytest.mark.parametrize("with_residual", [False, True])
-def test_convolutions_take_it_where_asked_to(
-    method: str, make: Callable[[], Conv2d], with_residual: bool
-) -> None:
-    conv, norm = make().eval(), FrozenBatchNorm2d(48)
-    norm.weight.uniform_(0.5, 2)
-    x = torch.randn(2, 32, 9, 12).to(memory_format=torch.channels_last)
-
-    def run() -> Tensor:
-        torch.manual_seed(1)
-        residual = torch.randn_like(conv(x)) if with_residual else None
-        return fused_conv2d(x, conv, norm, relu=True, residual=residual)
-
-    with torch.no_grad():
-        plain = run()
-        assert conv.prepared is not None and not conv.prepared.form.int16
-        with int16_products():
-            got = run()
-            assert conv.prepared is not None
-            assert (conv.prepared.form.method, conv.prepared.form.int16) == (method, method != "onednn")
-        assert run().equal(plain)
-    assert got.equal(plain) == (method == "onednn")
-    torch.testing.assert_close(got, plain, rtol=0, atol=0.02)
-    with int16_products():  # something to differentiate
-        assert torch.allclose(run(), plain, rtol=0, atol=1e-4)
-
-
-def test_a_concatenation_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    conv = Conv2d(48, 32, 1).eval()
-    parts = [torch.randn(2, channels, 5, 4).to(memory_format=torch.channels_last) for channels in (32, 16)]
-    with torch.no_grad(), int16_products():
-        want = conv(torch.cat(parts, 1))
-        monkeypatch.delattr(torch, "cat")
-        torch.testing.assert_close(fused_concat_conv2d(parts, conv), want, rtol=0, atol=1e-3)
-    assert conv.prepared is not None and conv.prepared.form.int16
-
-
-def test_fully_connected_layers_take_it_where_asked_to() -> None:
-    torch.manual_seed(0)
-    linear, odd = Linear(64, 32).eval(), Linear(64, 30).eval()
-    x = torch.randn(7, 64)
-    with torch.no_grad():
-        plain = linear(x)
-        assert plain.equal(nn.functional.linear(x, linear.weight, linear.bias))
-        with int16_products():
-            got = linear(x)
-            assert odd(x).equal(nn.functional.linear(x, odd.weight, odd.bias))
-            assert linear(x[:0]).shape == (0, 32)
-            assert linear(x[None]).equal(got[None])
-            linear.weight.mul_(2)  # what was prepared follows its source
-            torch.testing.assert_close(linear(x) - linear.bias, 2 * (got - linear.bias), rtol=0, atol=1e-4)
-    assert not got.equal(plain)
-    torch.testing.assert_close(got, plain, rtol=0, atol=5e-3)
-    with int16_products():
-        linear(x).sum().backward()
-    assert linear.weight.grad is not None
-    assert set(linear.state_dict()) == {"weight", "bias"}
-
-
-def test_asking_ends_with_the_block() -> None:
-    linear, x = Linear(32, 32).eval(), torch.randn(2, 32)
-    with torch.no_grad():
-        plain = linear(x)
-        with pytest.raises(RuntimeError), int16_products():
-            assert not linear(x).equal(plain)
-            raise RuntimeError
-        assert linear(x).equal(plain)
+@pytest.mark.parametrize(("capability", "columns"), [("default", 0), *INSTRUCTION_SETS])
+def test_other_sets_of_instructions_do_without(capability: str, columns: int) -> None:
+    run_with_instructions(capability, columns, ASK)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss, predict_in_parts
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
 
@@ -27,6 +28,21 @@ def test_all_classes_and_own_class_equal_the_layers() -> None:
         expected = reference(predictor, x)
         torch.testing.assert_close(predictor(x), expected)
         torch.testing.assert_close(predictor(x, labels), expected[torch.arange(3), labels])
+
+
+@torch.no_grad()
+def test_in_16_bit_integers_it_is_near_the_layers() -> None:
+    torch.manual_seed(0)
+    predictor = MaskRCNNC4Predictor(32, 16, num_classes=4).eval()
+    torch.nn.init.normal_(predictor.conv5_mask.bias)
+    x = torch.randn(3, 32, 7, 9).contiguous(memory_format=torch.channels_last)
+    for factor in (1, -2):
+        predictor.conv5_mask.weight.mul_(factor)  # what was prepared follows
+        expected = reference(predictor, x)
+        with int16_products():
+            got = predictor(x)
+        assert got.equal(predictor(x)) != HAS_INT16_PRODUCTS
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-3 * expected.abs().max().item())
 
 
 def test_gradients_equal_the_layers() -> None:

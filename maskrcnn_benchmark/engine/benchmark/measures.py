@@ -153,8 +153,8 @@ class Row:
         config: path of the config from the project's folder, or the peer's function.
         backbone: MODEL.BACKBONE.CONV_BODY, "R-50-FPN"; with "-GN" where the pyramid has group norm.
         detector: "Faster R-CNN" or "Mask R-CNN".
-        dtype: as asked for; `computed_in` is what the device computed in (a CPU without instructions for
-            bfloat16 takes 16-bit integers or float32).
+        dtype: as asked for; `computed_in` is what inference was computed in (on a CPU without
+            instructions for bfloat16 "16-bit integers" or float32).
         status: out_of_memory: some measure did not fit; what was measured before stands in the row.
         reason: "" where status is ok.
         notes: what a reader must know about this row alone.

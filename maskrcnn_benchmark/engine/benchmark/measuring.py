@@ -27,7 +27,7 @@ def measure(job: Job, journal: Journal, device: torch.device, idle_mib: float) -
     torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
         ready = (make_prepared if job.implementation == OURS else make_peer)(job, device)
-        journal.add("computed_in", describe_dtype(ready.subject.device, ready.subject.dtype))
+        journal.add("computed_in", describe_dtype(ready.subject.dtype, ready.subject.device))
         how = ready.settle_weights()
     if TRAINING in job.parts:
         _measure_training(job, journal, ready, idle_mib)

@@ -16,7 +16,6 @@ from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.measures import FASTER, MASK
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.engine.benchmark.subject import Counts, prepare_random_weights
-from maskrcnn_benchmark.engine.precision import autocast
 
 TORCHVISION = "torchvision"
 PEERS = (TORCHVISION,)
@@ -60,6 +59,9 @@ class TorchvisionDetector:
         self.device = device
         self.dtype = dtype
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
     def collate(self, samples: Sequence[Sample]) -> PeerBatch:
         """Images as its own loaders make them; masks [G, H, W] uint8 where there are outlines."""
         images = [sample.image.flip(0).float() / 255 for sample in samples]
@@ -79,7 +81,7 @@ class TorchvisionDetector:
 
     def detect(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:
         """A dictionary an image."""
-        with autocast(self.device, self.dtype), without_pasting(self.model):
+        with self._autocast(), without_pasting(self.model):
             answers: list[dict[str, Tensor]] = self.model(batch)
         return answers
 
@@ -93,7 +95,7 @@ class TorchvisionDetector:
     def losses(self, batch: PeerBatch) -> dict[str, Tensor]:
         """By name."""
         targets = [{name: value.to(self.device) for name, value in each.items()} for each in batch.targets]
-        with autocast(self.device, self.dtype):
+        with self._autocast():
             losses: dict[str, Tensor] = self.model(self.to_device(batch), targets)
         return losses
 

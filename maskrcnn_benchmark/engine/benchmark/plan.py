@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.benchmark.job import Job
 from maskrcnn_benchmark.engine.benchmark.measures import OURS, Row
 from maskrcnn_benchmark.engine.benchmark.peers import PEERS, TORCHVISION, TORCHVISION_MODELS
 from maskrcnn_benchmark.engine.benchmark.prepare import row_options
 from maskrcnn_benchmark.engine.benchmark.results import Settings
 from maskrcnn_benchmark.engine.benchmark.rows import RowSpec
-from maskrcnn_benchmark.engine.full_test import make_evaluation_options
+from maskrcnn_benchmark.engine.full_test import make_names
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def plan_rows(
     ours: list[PlannedRow] = []
     peers: list[PlannedRow] = []
     for spec in specs:
-        backbone, detector = make_names(spec.config, settings, device)
+        backbone, detector = make_checked_names(spec.config, settings, device)
         function = TORCHVISION_MODELS.get((backbone, detector))
         for dtype in settings.dtypes:
             file = weights.get(spec.name)
@@ -101,11 +100,11 @@ def plan_rows(
     return [*ours, *peers]
 
 
-def make_names(config: str, settings: Settings, device: str) -> tuple[str, str]:
-    """Backbone and detector of a config, as the result tables name them."""
+def make_checked_names(config: str, settings: Settings, device: str) -> tuple[str, str]:
+    """Backbone and detector of a config that can be measured."""
     cfg = load_config(config, row_options(settings, settings.dtypes[0], device, ""))
-    options = make_evaluation_options(cfg, torch.device("cpu"))
-    return options.backbone, options.detector
+    check_expected(cfg.TEST.EXPECTED_RESULTS)
+    return make_names(cfg)
 
 
 def _notes(weights: str | None, settings: Settings, missing: str) -> tuple[str, ...]:

@@ -91,7 +91,8 @@ def to_row(planned: PlannedRow, outcomes: Sequence[Outcome], seconds: float) -> 
     notes = [*planned.notes]
     if measures.get("computed_in", planned.dtype) != planned.dtype:
         notes.append(
-            f"Computed in {measures['computed_in']}: this processor has no instructions for {planned.dtype}."
+            f"Inference in {measures['computed_in']}, training in float32: "
+            f"this processor has no instructions for {planned.dtype}."
         )
     plain = {name: measures.get(name) for name in MEASURES} | {
         "name": planned.spec.name,

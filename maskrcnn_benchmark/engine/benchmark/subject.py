@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.engine.benchmark.load import Images, Sample
 from maskrcnn_benchmark.engine.benchmark.random_weights import HOW, quiet_residuals, spread_answers
 from maskrcnn_benchmark.engine.benchmark.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.engine.precision import autocast
+from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -107,7 +107,7 @@ class OurDetector:
 
     def detect(self, batch: ImageList) -> list[BoxList]:
         """One BoxList an image."""
-        with autocast(self.device, self.dtype):
+        with computing_in(self.dtype, self.device):
             answers = self.model(batch)
         return list(answers)
 
@@ -121,7 +121,7 @@ class OurDetector:
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """By name."""
         images = batch.images.to(self.device, non_blocking=True)
-        with autocast(self.device, self.dtype):
+        with computing_in(self.dtype, self.device):
             losses: dict[str, Tensor] = self.model(images, batch.targets)
         return losses
 
