@@ -85,7 +85,9 @@ def test_a_type_without_instructions_is_said_so(tmp_path: Path) -> None:
     make_run(tmp_path, plan, StopSignals()).measure()
     emulated, native = load_results(tmp_path / RESULTS_FILE).rows
     assert (emulated.dtype, emulated.computed_in) == ("bfloat16", "float32")
-    assert emulated.notes == ("Computed in float32: this processor has no instructions for bfloat16.",)
+    assert emulated.notes == (
+        "Inference in float32, training in float32: this processor has no instructions for bfloat16.",
+    )
     assert native.notes == ()
 
 
