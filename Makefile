@@ -35,7 +35,7 @@ quickstart: build
 	$(BIN)/python tools/quickstart.py
 
 test: build
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --durations=25
 
 test-slow: build
 	$(BIN)/python -m pytest -q -m slow
