@@ -32,8 +32,8 @@ struct Geometry {
 
 // What one thread computes with.
 struct DirectScratch {
-  std::vector<const float*>
-      places;                      // of a pixel's row, piece by piece: a piece is a part's pixel under a tap
+  // Of the rows of a task: where each piece lies. A piece is a part's pixel under a tap.
+  std::vector<const float*> places;
   std::vector<const float*> rows;  // of a block
   Floats joined;                   // values of a block that lie in several pieces
   Floats values;                   // V as the loops multiply it
@@ -56,6 +56,7 @@ struct DirectConvolution {
   int64_t pixels() const { return batch * out_height * out_width; }
   int64_t pieces() const { return taps() * static_cast<int64_t>(parts.size()); }
 
+  // The places of an output pixel.
   void locate(int64_t pixel, const float** places) const {
     const int64_t image = pixel / (out_height * out_width), rest = pixel % (out_height * out_width);
     const int64_t top = rest / out_width * geometry.stride[0] - geometry.padding[0];
