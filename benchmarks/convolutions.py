@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import common
 import torch
@@ -102,6 +102,36 @@ def error(result: Tensor, exact: Tensor) -> float:
     return ((result.double() - exact).square().mean().sqrt() / exact.std()).item()
 
 
+def measure(case: Case, repeats: int) -> dict[str, Any]:
+    """Seconds, their medians and the errors of each, by name."""
+    parts = [
+        torch.randn(case.batch, count, case.height, case.width).relu().to(memory_format=torch.channels_last)
+        for count in case.channels
+    ]
+    weight = torch.randn(case.outputs, sum(case.channels), case.kernel, case.kernel)
+    weight /= (case.kernel**2 * sum(case.channels)) ** 0.5
+    candidates = make_candidates(parts, weight, torch.zeros(case.outputs), case.stride)
+    x = torch.cat([part[:2] for part in parts], 1)
+    padding = case.kernel // 2
+    exact = torch.conv2d(x.double(), weight.double(), None, case.stride, padding).relu()
+    half = torch.conv2d(x.bfloat16(), weight.bfloat16(), None, case.stride, padding).relu()
+    errors = {who: error(run()[:2].view_as(exact), exact) for who, run in candidates.items()}
+    errors["PyTorch, bfloat16"] = error(half, exact)
+    seconds = common.interleaved(candidates, repeats)
+    return {"median_s": common.medians(seconds), "errors": errors, "seconds": seconds}
+
+
+def as_row(name: str, case: Case, measured: dict[str, Any]) -> list[object]:
+    """PyTorch's time, ours, how many times as fast ours are, and all errors."""
+    seconds, errors = measured["median_s"], measured["errors"]
+    maps = "+".join(map(str, case.channels))
+    size = f"{case.batch} x {maps} x {case.height} x {case.width}"
+    ratios = [f"{seconds['PyTorch'] / value:.2f}" for who, value in seconds.items() if who != "PyTorch"]
+    times = [f"{value * 1e3:.1f}" for value in seconds.values()]
+    kernel = f"{case.kernel}x{case.kernel}"
+    return [name, kernel, size, case.outputs, *times, *ratios, *(f"{value:.0e}" for value in errors.values())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -112,42 +142,15 @@ def main() -> None:
 
     keep_freed_memory()  # for both: as this project's tools do
     torch.manual_seed(0)
-    rows: list[list[object]] = []
-    data = {}
-    names: list[str] = []
-    for name, case in CASES.items():
-        parts = [
-            torch.randn(case.batch, count, case.height, case.width)
-            .relu()
-            .to(memory_format=torch.channels_last)
-            for count in case.channels
-        ]
-        weight = torch.randn(case.outputs, sum(case.channels), case.kernel, case.kernel)
-        weight /= (case.kernel**2 * sum(case.channels)) ** 0.5
-        candidates = make_candidates(parts, weight, torch.zeros(case.outputs), case.stride)
-        names = list(candidates)
-        x = torch.cat([part[:2] for part in parts], 1)
-        padding = case.kernel // 2
-        exact = torch.conv2d(x.double(), weight.double(), None, case.stride, padding).relu()
-        half = torch.conv2d(x.bfloat16(), weight.bfloat16(), None, case.stride, padding).relu()
-        errors = {who: error(run()[:2].view_as(exact), exact) for who, run in candidates.items()}
-        errors["PyTorch, bfloat16"] = error(half, exact)
-        seconds = common.interleaved(candidates, arguments.repeats)
-        median = common.medians(seconds)
-        maps = "+".join(map(str, case.channels))
-        size = f"{case.batch} x {maps} x {case.height} x {case.width}"
-        rows.append([name, f"{case.kernel}x{case.kernel}", size, case.outputs])
-        rows[-1] += [f"{median[who] * 1e3:.1f}" for who in names]
-        rows[-1] += [f"{median['PyTorch'] / median[who]:.2f}" for who in names[1:]]
-        rows[-1] += [f"{value:.0e}" for value in errors.values()]
-        data[name] = {"median_s": median, "errors": errors, "seconds": seconds}
+    data = {name: measure(case, arguments.repeats) for name, case in CASES.items()}
+    names = ["PyTorch", "ours", *(["16-bit"] if HAS_INT16_PRODUCTS else [])]
     header = ["convolution", "kernel", "input", "outputs", *(f"{who} (ms)" for who in names)]
     header += [f"{who}: times as fast" for who in names[1:]]
     header += [f"{who}: error" for who in (*names, "PyTorch, bfloat16")]
     common.report(
         "Convolutions",
         [f"Medians of {arguments.repeats} calls taken in turns; milliseconds."],
-        common.table(header, rows),
+        common.table(header, [as_row(name, CASES[name], measured) for name, measured in data.items()]),
         {"cases": data},
         arguments.output,
     )

@@ -101,16 +101,18 @@ struct DirectConvolution {
     for (int64_t at = begin; at < end;) {
       const auto [piece, offset] = find(at);
       const int64_t left = end - at, there = std::min(piece_width(piece) - offset, left);
-      const bool in_one_piece = there == left || there >= kernel.group;
-      const int64_t values = there == left  ? left
-                             : in_one_piece ? there / kernel.group * kernel.group
-                                            : std::min<int64_t>(kernel.group, left);
-      if (!in_one_piece) {
+      // Whole groups that the piece holds, or the rest of the row; else a group out of several pieces.
+      int64_t values = there == left ? left : there / kernel.group * kernel.group;
+      if (values > 0) {
+        for (int64_t i = 0; i < count; ++i) {
+          scratch.rows[i] = places[i * pieces() + piece] + offset;
+        }
+      } else {
+        values = std::min<int64_t>(kernel.group, left);
         join(places, count, at, values, scratch.joined.get());
-      }
-      for (int64_t i = 0; i < count; ++i) {
-        scratch.rows[i] =
-            in_one_piece ? places[i * pieces() + piece] + offset : scratch.joined.get() + i * values;
+        for (int64_t i = 0; i < count; ++i) {
+          scratch.rows[i] = scratch.joined.get() + i * values;
+        }
       }
       kernel.pack_rows(scratch.rows.data(), kChannelBlock, values, count, to + kernel.block_size(at - begin));
       at += values;

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
-from maskrcnn_benchmark.layers.winograd import CHANNEL_BLOCK, COLUMNS, new_packed_weight
+from maskrcnn_benchmark.layers.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
 class Geometry(NamedTuple):

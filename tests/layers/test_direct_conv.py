@@ -19,7 +19,7 @@ from maskrcnn_benchmark.layers.direct_conv import (
     fits_direct,
 )
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, GroupNorm
-from maskrcnn_benchmark.layers.winograd import COLUMNS
+from maskrcnn_benchmark.layers.packed_weight import COLUMNS
 
 pytestmark = pytest.mark.skipif(COLUMNS == 0, reason="needs the compiled operators and AVX2")
 
@@ -227,8 +227,8 @@ def test_other_types_are_concatenated() -> None:
 
 COMPARE = """
 import sys, torch
-from maskrcnn_benchmark.layers import direct_conv, winograd
-assert winograd.COLUMNS == int(sys.argv[1]), winograd.COLUMNS
+from maskrcnn_benchmark.layers import direct_conv, packed_weight
+assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
 parts = [torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last) for _ in range(2)]
 weight, bias = torch.randn(80, 96, 1, 1) / 10, torch.randn(80)
 got = direct_conv.direct_conv2d(parts, direct_conv.direct_weight(weight), bias, 80)

@@ -181,9 +181,9 @@ def test_operators_are_well_formed() -> None:
 
 ASK = """
 import sys
-from maskrcnn_benchmark.layers import int16, winograd
-assert winograd.COLUMNS == int(sys.argv[1]), winograd.COLUMNS
-assert int16.HAS_INT16_PRODUCTS == (winograd.COLUMNS == 32)
+from maskrcnn_benchmark.layers import int16, packed_weight
+assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
+assert int16.HAS_INT16_PRODUCTS == (packed_weight.COLUMNS == 32)
 """
 
 

@@ -155,9 +155,9 @@ def test_inference_takes_it_in_float32_alone() -> None:
 
 COMPARE = """
 import sys, torch
-from maskrcnn_benchmark.layers import winograd
-assert winograd.COLUMNS == int(sys.argv[1]), winograd.COLUMNS
-if winograd.COLUMNS:
+from maskrcnn_benchmark.layers import packed_weight, winograd
+assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
+if packed_weight.COLUMNS:
     x = torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last)
     weight, bias = torch.randn(80, 48, 3, 3) / 20, torch.randn(80)
     got = winograd.winograd_conv2d(x, winograd.winograd_weight(weight), bias, 80)
