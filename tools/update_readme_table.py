@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from maskrcnn_benchmark.engine.benchmark.readme_block import updated_readme
+from maskrcnn_benchmark.benchmark.report.readme_block import updated_readme
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 ROOT = Path(__file__).parents[1]

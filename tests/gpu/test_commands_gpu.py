@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.benchmark.tiny_case import tiny_config
+from benchmark.tiny_case import tiny_config
 from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
-from maskrcnn_benchmark.engine.benchmark.results import load_results
+from maskrcnn_benchmark.benchmark.results import load_results
 from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from engine.benchmark.tiny_case import tiny_config
+from benchmark.tiny_case import tiny_config
 from scripts import TOOLS, run_script
 
-from maskrcnn_benchmark.engine.benchmark import environment
-from maskrcnn_benchmark.engine.benchmark.results import load_results
+from maskrcnn_benchmark.benchmark.run import environment
+from maskrcnn_benchmark.benchmark.results import load_results
 from maskrcnn_benchmark.utils.device import MIB
 
 SCRIPT = TOOLS / "benchmark.py"

@@ -1,0 +1,83 @@
+"""Inference time: the published protocol's sum, and where it goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measures import STAGES, InferenceTimes, Load, StageTimes
+from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
+from maskrcnn_benchmark.benchmark.measure.subject import Counts, Subject
+from maskrcnn_benchmark.engine.inference_time import p90_of, wait_for
+
+WARM_UP_IMAGES = {"cpu": 1, "cuda": 3}
+
+
+@torch.no_grad()
+def measure_times(subject: Subject, images: Images, num_images: int) -> InferenceTimes:
+    """Milliseconds of every image, one at a time: copy to the device and model to final detections."""
+    subject.model.eval()
+    for index in range(WARM_UP_IMAGES[subject.device.type]):
+        subject.detect(subject.to_device(subject.collate([images.test_image(index)])))
+    times = [_time_image(subject, images, index) for index in range(num_images)]
+    return InferenceTimes(statistics.median(times), p90_of(times), num_images, tuple(times), None)
+
+
+def _time_image(subject: Subject, images: Images, index: int) -> float:
+    batch = subject.collate([images.test_image(index)])
+    wait_for(subject.device)
+    start = time.perf_counter()
+    subject.detect(subject.to_device(batch))
+    wait_for(subject.device)
+    return 1000 * (time.perf_counter() - start)
+
+
+@torch.no_grad()
+def measure_split(
+    subject: Subject, images: Images, num_images: int, has_masks: bool, how: str
+) -> tuple[StageTimes, Load]:
+    """Median milliseconds of each stage, the device waited for before and after each; and the load.
+
+    `how`: where the load comes from.
+    """
+    subject.model.eval()
+    calls = subject.stage_calls()
+    passes: list[dict[str, float]] = []
+    counts: list[Counts] = []
+    for index in range(num_images):
+        sample = images.test_image(index)
+        batch = subject.collate([sample])
+        meter = StageMeter(_clock(subject.device))
+        with subject.counting(counts), watched(calls, meter), meter.run():
+            with meter.stage("to_device"):
+                on_device = subject.to_device(batch)
+            answers = subject.detect(on_device)
+        if has_masks:
+            with meter.run(), meter.stage("mask_pasting"):
+                subject.paste(answers, [sample])
+        passes.append(meter.totals)
+    medians = {stage: 1000 * statistics.median(each[stage] for each in passes) for stage in STAGES}
+    if has_masks:
+        split = StageTimes(**medians)
+    else:
+        split = StageTimes(**{**medians, "mask_head": None, "mask_pasting": None})  # type: ignore[arg-type]
+    means = torch.stack([torch.stack(count) for count in counts]).float().mean(dim=0).tolist()
+    return split, Load(means[0], means[1], how)
+
+
+def _clock(device: torch.device) -> Callable[[], float]:
+    def now() -> float:
+        wait_for(device)
+        return time.perf_counter()
+
+    return now
+
+
+def with_split(times: InferenceTimes, split: StageTimes) -> InferenceTimes:
+    """The times with their split."""
+    return replace(times, split=split)

@@ -1,0 +1,148 @@
+"""Training steps as they are measured: memory and images per second of forward, backward and optimizer."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
+from maskrcnn_benchmark.benchmark.measures import SavedForBackward, TrainingThroughput
+from maskrcnn_benchmark.benchmark.measure.memory import SavedTensors
+from maskrcnn_benchmark.benchmark.measure.subject import Subject
+from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
+from maskrcnn_benchmark.engine.inference_time import wait_for
+from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.device import MIB, reset_peak_memory
+
+WARM_UP_STEPS = {"cpu": 1, "cuda": 3}
+
+
+@dataclass
+class TrainingRun:
+    """Steps over the images of this process; the learning rate is zero, so that no step changes the load."""
+
+    subject: Subject
+    optimizer: torch.optim.Optimizer
+    images: Images
+    images_per_process: int
+
+    def __post_init__(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+        self.subject.model.train()
+        self._unwrapped = self.subject.model
+        self._steps_done = 0
+        self._largest = (0, 0)  # padded pixels and number of the largest batch so far
+
+    def distribute(self) -> None:
+        """From now on gradients are exchanged with the other processes."""
+        self.subject.model = comm.distribute(self._unwrapped, self.subject.device)
+
+    def close(self) -> None:
+        """Gives the detector back as it was, and the memory of gradients and momentum free."""
+        self.subject.model = self._unwrapped
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+
+    def warm_up(self) -> None:
+        """Steps that do not count."""
+        for _ in range(WARM_UP_STEPS[self.subject.device.type]):
+            self.step()
+
+    def run(self, steps: int) -> list[float]:
+        """Seconds of each of `steps` steps, the memory's peaks starting anew where the device can."""
+        wait_for(self.subject.device)
+        reset_peak_memory(self.subject.device)
+        return [self.step() for _ in range(steps)]
+
+    def step(self) -> float:
+        """One step; its seconds, from the images on the host to the updated weights.
+
+        Raises:
+            RuntimeError: a loss is not finite, which no number of this run would survive.
+        """
+        number = self._steps_done * comm.get_world_size() + comm.get_rank()
+        self._steps_done += 1
+        return self._step_on(number)
+
+    def _step_on(self, number: int) -> float:
+        """The step on batch `number` of the images."""
+        batch = self._batch(number)
+        wait_for(self.subject.device)
+        start = time.perf_counter()
+        total = _sum(self.subject.losses(batch))
+        total.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        wait_for(self.subject.device)
+        seconds = time.perf_counter() - start
+        loss = float(total.detach())
+        if not math.isfinite(loss):
+            raise RuntimeError(f"the loss of step {self._steps_done} is {loss}")
+        return seconds
+
+    def _batch(self, number: int) -> Any:
+        samples = self.images.train_batch(number, self.images_per_process)
+        self._largest = max(self._largest, (padded_pixels(samples), number))
+        return self.subject.collate(samples)
+
+    def peak_tensors_mib(self) -> float | None:
+        """The peak of tensors in one more step of this process's model, on the largest batch so far.
+
+        Of a model on a CPU; None where torch does not tell.
+        """
+        model, states = self._unwrapped, self.optimizer.state.values()
+        kept = [value for state in states for value in state.values() if isinstance(value, Tensor)]
+        there = bytes_of([*model.parameters(), *model.buffers(), *kept])
+        with self._alone():
+            made = peak_bytes_of(lambda: self._step_on(self._largest[1]))
+        return None if made is None else (there + made) / MIB
+
+    def breakdown(self) -> list[SavedForBackward]:
+        """What one more forward pass of this process's model saves."""
+        saved = SavedTensors(self._unwrapped)
+        batch = self._batch(0)
+        with self._alone(), saved.counting():
+            total = _sum(self.subject.losses(batch))
+        del total
+        return saved.breakdown()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While entered, no gradients are exchanged."""
+        model, self.subject.model = self.subject.model, self._unwrapped
+        try:
+            yield
+        finally:
+            self.subject.model = model
+
+
+def padded_pixels(samples: Sequence[Sample]) -> int:
+    """Of an image that holds each of them."""
+    heights, widths = zip(*(sample.image.shape[1:] for sample in samples), strict=True)
+    return int(max(heights) * max(widths))
+
+
+def training_throughput(step_seconds: list[float], images_per_process: int) -> TrainingThroughput:
+    """Of all processes; each counts its own steps' median."""
+    own = images_per_process / statistics.median(step_seconds)
+    rates = comm.all_gather(own)
+    return TrainingThroughput(sum(rates) / len(rates), sum(rates), len(rates), tuple(step_seconds))
+
+
+def make_plain_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """SGD with momentum over what can be trained, for detectors that have no config."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=True)
+
+
+def _sum(losses: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()

@@ -1,0 +1,184 @@
+"""What a report says of each row: measured beside published, each relative to its own R-50.
+
+Hardware differs between the two, so that only the ratios compare. table.py and html_report.py show these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from maskrcnn_benchmark.benchmark.measures import OUT_OF_MEMORY, Row
+from maskrcnn_benchmark.benchmark.published import (
+    BASELINE_BODY,
+    AreaAP,
+    PublishedRow,
+    baseline_of,
+    find_published,
+)
+from maskrcnn_benchmark.benchmark.report.report_memory import comparable_memory
+from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE
+from maskrcnn_benchmark.benchmark.results import Results
+
+
+class Beside(NamedTuple):
+    """One quantity, measured and published; the ratios are to R-50 of the same detector. None: not known."""
+
+    measured: float | None
+    published: float | None
+    measured_ratio: float | None
+    published_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured row with what was published of it.
+
+    Attributes:
+        label: the backbone, and what tells it from others of this backbone where there are several.
+        memory: of training, in GB of 10^9 bytes, of the kind that compares (report_memory.py).
+        time: of one image, in milliseconds.
+        box_ap, mask_ap: measured, in percent.
+        missing: what to say where a measured number is absent: "-", "out of memory" or "failed".
+    """
+
+    row: Row
+    label: str
+    published: PublishedRow | None
+    memory: Beside
+    time: Beside
+    box_ap: AreaAP | None
+    mask_ap: AreaAP | None
+    missing: str
+
+    @property
+    def body(self) -> str:
+        return body_of(self.row)
+
+    @property
+    def published_box_ap(self) -> AreaAP | None:
+        return None if self.published is None else self.published.box_ap
+
+    @property
+    def published_mask_ap(self) -> AreaAP | None:
+        return None if self.published is None else self.published.mask_ap
+
+
+class Group(NamedTuple):
+    """The lines of one detector in one computing type."""
+
+    detector: str
+    dtype: str
+    lines: tuple[Line, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.detector}, {self.dtype}"
+
+
+def report_groups(results: Results) -> list[Group]:
+    """All rows of a run, grouped by detector and computing type, in the order of the run."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for row in results.rows:
+        groups.setdefault((row.detector, row.dtype), []).append(make_line(row, results.rows))
+    return [Group(*key, tuple(lines)) for key, lines in groups.items()]
+
+
+def make_line(row: Row, rows: Sequence[Row]) -> Line:
+    """A row beside its published one; `rows` are those among which its R-50 is looked for."""
+    base = _baseline_row(row, rows)
+    published = find_published(row.config)
+    published_base = None if published is None else baseline_of(published)
+    memory_of = comparable_memory(rows)
+    return Line(
+        row=row,
+        label=label_of(row, rows),
+        published=published,
+        memory=_beside(memory_of, lambda known: known.memory_gb, (row, base), (published, published_base)),
+        time=_beside(time_ms, lambda known: known.milliseconds, (row, base), (published, published_base)),
+        box_ap=_area_ap(row.ap.box if row.ap else None),
+        mask_ap=_area_ap(row.ap.mask if row.ap else None),
+        missing=missing_word(row),
+    )
+
+
+def body_of(row: Row) -> str:
+    """ "V-39" of V-39-FPN, "V-39-GN" of V-39-FPN-GN."""
+    return row.backbone.replace("-FPN", "", 1)
+
+
+def label_of(row: Row, rows: Sequence[Row]) -> str:
+    """ "R-50", or where several of `rows` are such, "R-50 (1x, caffe)" or with the row's name."""
+    kind = (row.implementation, row.detector, row.dtype, body_of(row))
+    same = [one for one in rows if (one.implementation, one.detector, one.dtype, body_of(one)) == kind]
+    if len(same) < 2:
+        return body_of(row)
+    published = find_published(row.config)
+    return f"{body_of(row)} ({row.name if published is None else published.kind})"
+
+
+def time_ms(row: Row) -> float | None:
+    """Median milliseconds of one image."""
+    return None if row.inference is None else row.inference.median_ms
+
+
+def missing_word(row: Row) -> str:
+    """What stands where a number of the row is missing."""
+    if not row.reason:
+        return NOT_THERE
+    return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
+
+
+def _baseline_row(row: Row, rows: Sequence[Row]) -> Row | None:
+    """R-50 of the same implementation, detector and computing type.
+
+    Of several it is the one that the published row is relative to, else that of the same schedule. (They
+    differ in more than the schedule: the 1x configs freeze two stages, which saves memory.)
+    """
+    kind = (row.implementation, row.detector, row.dtype)
+    candidates = [
+        other
+        for other in rows
+        if body_of(other) == BASELINE_BODY and (other.implementation, other.detector, other.dtype) == kind
+    ]
+    published = find_published(row.config)
+    base = None if published is None else baseline_of(published)
+
+    def distance(other: Row) -> tuple[bool, bool]:
+        return find_published(other.config) is not base, _schedule(other) != _schedule(row)
+
+    return min(candidates, key=distance, default=None)
+
+
+def _schedule(row: Row) -> str:
+    found = re.search(r"_(\dx)(?![0-9a-z])", row.config)
+    return found.group(1) if found else ""
+
+
+def _beside(
+    measured_of: Callable[[Row], float | None],
+    published_of: Callable[[PublishedRow], float | None],
+    rows: tuple[Row, Row | None],
+    published: tuple[PublishedRow | None, PublishedRow | None],
+) -> Beside:
+    """A quantity of a row and of its published one, each with its R-50 as the second."""
+    values = [None if one is None else measured_of(one) for one in rows]
+    others = [None if one is None else published_of(one) for one in published]
+    return Beside(values[0], others[0], _quotient(*values), _quotient(*others))
+
+
+def _quotient(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def _area_ap(scores: dict[str, float | None] | None) -> AreaAP | None:
+    """The evaluator's scores (0..1) in percent."""
+    if scores is None or scores.get("AP") is None:
+        return None
+    ap, small, medium, large = (
+        None if scores.get(name) is None else 100 * float(scores[name] or 0.0)
+        for name in ("AP", "APs", "APm", "APl")
+    )
+    return AreaAP(float(ap or 0.0), small, medium, large)
