@@ -17,6 +17,7 @@ HEIGHT = {
     "models": 6,
     "benchmark": 6,
     "engine": 5,
+    "weights": 4,
     "modeling": 4,
     "data": 4,
     "solver": 4,
@@ -26,10 +27,12 @@ HEIGHT = {
     "config": 0,
 }
 FORBIDDEN_NAMES = ("utils.py", "misc", "helper")
+# Paths of old that user code imports: a line or two that lead to where things are now.
+DOORS = {"maskrcnn_benchmark.utils.checkpoint"}
 CFG_NAMES = ("cfg", "_cfg")
 BUILDERS = ("build_", "make_", "_build_", "_make_")
 # The family's signatures that take the config.
-CFG_EXCEPTIONS = {("maskrcnn_benchmark/utils/checkpoint.py", "DetectronCheckpointer.__init__")}
+CFG_EXCEPTIONS = {("maskrcnn_benchmark/weights/checkpoint.py", "DetectronCheckpointer.__init__")}
 
 
 def name_of(path: Path) -> str:
@@ -83,6 +86,8 @@ def test_the_walk_finds_what_it_looks_for() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_downward(module: str) -> None:
+    if module in DOORS:
+        return
     upward = [name for name in sorted(imports_of(MODULES[module])) if not downward(module, name)]
     assert not upward, f"{module} imports {', '.join(upward)}, which does not lie below it"
 

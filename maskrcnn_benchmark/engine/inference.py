@@ -23,7 +23,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
 from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.checkpoint import unwrap_model
+from maskrcnn_benchmark.utils.comm import unwrap_model
 from maskrcnn_benchmark.utils.progress import Progress
 
 logger = logging.getLogger("maskrcnn_benchmark.inference")

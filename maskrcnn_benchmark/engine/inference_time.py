@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from maskrcnn_benchmark.data.datasets.evaluation import predictions_of_index
 from maskrcnn_benchmark.engine.inference import evaluation_mode
 from maskrcnn_benchmark.engine.precision import computing_in
-from maskrcnn_benchmark.utils.checkpoint import unwrap_model
+from maskrcnn_benchmark.utils.comm import unwrap_model
 
 
 class InferenceTime(NamedTuple):

@@ -17,8 +17,8 @@ from maskrcnn_benchmark.modeling.backbone.vgg import VGG_LAYERS
 from maskrcnn_benchmark.modeling.classifier import detector_state, labels_of
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.plain_file import save_plain
-from maskrcnn_benchmark.utils.weights.provenance import FORMAT, VERSION
-from maskrcnn_benchmark.utils.weights.publish import SUFFIX, save_publishable
+from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION
+from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
 
 BASE_LR, BASE_BATCH = 0.1, 256  # the rate for that many images; others in proportion
 DROP_EPOCHS = (30, 60)  # epochs after which the rate is divided by ten

@@ -23,7 +23,7 @@ from maskrcnn_benchmark.models.detector_config import (
 )
 from maskrcnn_benchmark.models.imagenet import IMAGENET, imagenet_options, load_imagenet
 from maskrcnn_benchmark.models.names import body_and_neck
-from maskrcnn_benchmark.utils.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 DEFAULT_BACKBONE = "R-50-FPN"
 DEFAULT_RATIOS = (0.5, 1.0, 2.0)

@@ -134,6 +134,11 @@ def distribute(model: nn.Module, device: torch.device) -> nn.Module:
     )
 
 
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside DistributedDataParallel, or the model itself."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
 def destroy_process_group() -> None:
     """Leaves the process group, if there is one."""
     if is_distributed():

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.utils.checkpoint import LAST_CHECKPOINT
 from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX, open_whole
 
 CONFIG_FILE = "config.yml"
+LAST_CHECKPOINT = "last_checkpoint"
 # What a resumed run may do differently: how long it trains, what it writes and tests, where it runs.
 FREE_TO_CHANGE = (
     "OUTPUT_DIR",

@@ -133,7 +133,7 @@ def test_of_two_processes_one_without_memory_ends_both(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = [tiny_case.__file__, str(tmp_path)]
     make_run(tmp_path, tiny_plan(tmp_path, "lonely", "together"), StopSignals())  # writes their files
-    path = str(Path(tiny_case.__file__).parents[2])
+    path = str(Path(tiny_case.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{path}/.."}
     ended = subprocess.run(
         [*command, *script], env=environment, capture_output=True, text=True, timeout=300, check=False

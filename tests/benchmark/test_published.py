@@ -20,7 +20,7 @@ from maskrcnn_benchmark.benchmark.published import (
     published_rows,
 )
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 # The two VoVNet tables as their READMEs print them, apart from the data file.
 VOVNET_TABLES = """
 R-50|Faster|3.6|78|37.5/21.3/40.3/49.5|-

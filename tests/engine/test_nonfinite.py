@@ -11,7 +11,7 @@ from engine.fake_run import FakeDetector, train
 from maskrcnn_benchmark.engine.loss_monitor import LossMonitor, NonFiniteLoss, Step
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, describe_boxes, load_batch, replay
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from engine import fake_run
 
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.stop_signals import StopSignals, leave_signals_to_parent, sigterm_held_back
 
 

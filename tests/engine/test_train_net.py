@@ -14,10 +14,10 @@ import pytest
 import torch
 from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
-from maskrcnn_benchmark.utils.weights.provenance import provenance_of
-from maskrcnn_benchmark.utils.weights.read import read_weights
+from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.sources.read import read_weights
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = TOOLS / "train_net.py"

@@ -10,10 +10,10 @@ import torch
 from engine.fake_run import FakeDetector, train
 from torch import nn
 
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
-from maskrcnn_benchmark.utils.weights.provenance import provenance_of
-from maskrcnn_benchmark.utils.weights.read import read_weights
+from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.sources.read import read_weights
 
 
 def assert_same(first: object, second: object) -> None:
@@ -203,7 +203,7 @@ def test_family_call_trains_as_far_as_the_loader_is_long(tmp_path: Path) -> None
     from maskrcnn_benchmark.config import load_config
     from maskrcnn_benchmark.engine.trainer import do_train
     from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
-    from maskrcnn_benchmark.utils.checkpoint import DetectronCheckpointer
+    from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 
     cfg, model = load_config(), FakeDetector()
     optimizer = make_optimizer(cfg, model)

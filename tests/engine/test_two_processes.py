@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from engine import fake_run
 
-from maskrcnn_benchmark.utils.checkpoint import read_checkpoint
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 
 def start_pair(*runs: dict[str, object]) -> list[subprocess.Popen[str]]:

@@ -6,7 +6,7 @@ from golden.reference import config_of, read_json
 
 from maskrcnn_benchmark.config.paths_catalog import ROOT_VARIABLE, DatasetCatalog, ModelCatalog
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.weight_matching import match_keys, match_state, strip_prefix_if_present
+from maskrcnn_benchmark.weights.matching import match_keys, match_state, strip_prefix_if_present
 
 WEIGHTS = read_json("ops/checkpoint_keys.json")
 # data sets of the reference that are not catalogued here: keypoints, Pascal VOC and Cityscapes

@@ -12,8 +12,8 @@ from maskrcnn_benchmark.config import paths_catalog
 from maskrcnn_benchmark.config.weights_manifest import weights_manifest
 from maskrcnn_benchmark.models import backbones, faster_rcnn
 from maskrcnn_benchmark.models.imagenet import imagenet_entry, imagenet_options
-from maskrcnn_benchmark.utils.weights import catalogue
-from maskrcnn_benchmark.utils.weights.wanted import Digest
+from maskrcnn_benchmark.weights.sources import catalogue
+from maskrcnn_benchmark.weights.sources.wanted import Digest
 
 SMALL = {"MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 32}
 

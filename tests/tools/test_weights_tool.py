@@ -9,13 +9,13 @@ import pytest
 import torch
 from engine import inference_case as case
 from scripts import TOOLS, run_script
-from utils.small_detector import small_config, small_detector
+from weights.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.utils.checkpoint import Checkpointer, DetectronCheckpointer
-from maskrcnn_benchmark.utils.weights.catalogue import entries
-from maskrcnn_benchmark.utils.weights.provenance import provenance_of
-from maskrcnn_benchmark.utils.weights.read import read_weights
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.sources.catalogue import entries
+from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.sources.read import read_weights
 
 
 def weights(*arguments: object) -> int:

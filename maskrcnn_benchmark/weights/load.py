@@ -1,0 +1,173 @@
+"""The weights of a file, whoever wrote it, for a model: for all of it, for all of its body, or a refusal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from maskrcnn_benchmark.weights.matching import (
+    BODY_PREFIX,
+    match_state,
+    shared_names,
+    strip_prefix_if_present,
+)
+from maskrcnn_benchmark.weights.checks import (
+    check_finite,
+    compare_settings,
+    in_single_precision,
+    plain,
+    without_anchors,
+)
+from maskrcnn_benchmark.weights.class_fit import fit_classes
+from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.refusal import explain, lacks_stem
+from maskrcnn_benchmark.weights.report import LoadReport
+
+logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
+
+NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config", "class_names", "format")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a file may be taken.
+
+    partial: also what covers neither the model nor its body. new_classes: classes that the file does not have
+    begin anew (training); otherwise they are a reason to refuse (testing). class_names: the model's, the
+    background first, where they are known. settings: the model's config as `SECTION.KEY -> value`; without it
+    nothing is compared.
+    """
+
+    partial: bool = False
+    new_classes: bool = False
+    class_names: tuple[str, ...] | None = None
+    settings: Mapping[str, object] | None = None
+
+
+def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadReport:
+    """Copies the weights of `raw` into `model`.
+
+    Returns:
+        What was done, to be logged.
+
+    Raises:
+        ValueError: they do not fit (the log has every name), or are not finite; the model is as before.
+    """
+    where = f"weights of {raw.path}"
+    report = LoadReport(path=str(raw.path))
+    report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
+    given = _under_our_names(raw, options, report, where)
+    check_finite(given.state, where)
+    state = without_anchors(in_single_precision(given.state, report), model, report)
+    may_begin_anew = options.new_classes or options.partial
+    state = fit_classes(state, given.class_names, model, options.class_names, may_begin_anew, report, where)
+    model_state = model.state_dict()
+    match = match_state(model_state, state, shared_names(model))
+    accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
+    if not accepted or (lacks_stem(match) and not options.partial):
+        logger.info("%s, what does not fit:\n%s", where, match.listing())
+        raise ValueError(explain(where, match, state, model_state))
+    chosen = {key: state[name] for key, name in match.loaded.items()}
+    if given.converted is not None:
+        chosen = _folded(chosen, given.converted, model, report)
+    with torch.no_grad():
+        for key, tensor in chosen.items():
+            model_state[key].copy_(tensor)
+    report.loaded, report.kept = match.loaded, match.missing
+    report.unused = match.unexpected + match.wrong_shape
+    return report
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A file's weights under this project's names, a bare body's without prefix; its class names, () where
+    nothing may be assumed of them; and how another project's were converted.
+    """
+
+    state: dict[str, Tensor]
+    class_names: Sequence[str] | None = None
+    converted: Converted | None = None
+
+
+def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, where: str) -> _Given:
+    """What `raw` gives; its source goes into the report."""
+    provenance = provenance_of(raw)
+    state = strip_prefix_if_present(raw.state)
+    if provenance.is_own:
+        version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
+        report.source = f"this project's {raw.kind}, {version}"
+        _check_requirements(provenance.requires, options, report, where)
+        compare_settings(options.settings or {}, provenance.settings, report)
+        # before files held class names, 81 classes need not have been COCO's
+        names = provenance.class_names or (() if provenance.version == 0 else None)
+        return _Given(strip_prefix_if_present(state, BODY_PREFIX), names)
+    converted = convert(state)
+    if converted is None:
+        report.source = f"{raw.kind} in the family's names"
+        if "conv1.weight" in state and "bn1.weight" in state:
+            report.warnings.append(
+                "a ResNet in torchvision's names without its classifier: with which pixels and eps it was "
+                "trained is not known, its values are taken as they are; give the whole classifier"
+            )
+        return _Given(strip_prefix_if_present(state, BODY_PREFIX))
+    report.source, report.dropped = converted.source, converted.dropped
+    report.notes += converted.notes
+    _check_requirements(converted.requires, options, report, where)
+    state = strip_prefix_if_present(converted.state, BODY_PREFIX)
+    return _Given(state, converted.class_names, converted)
+
+
+def _is_extra(raw: RawFile, key: str) -> bool:
+    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
+
+
+def _check_requirements(
+    requires: Sequence[tuple[str, object]], options: LoadOptions, report: LoadReport, where: str
+) -> None:
+    """Refuses weights that compute something else under the model's settings, though names and shapes fit."""
+    if options.settings is None:
+        report.notes += [f"the weights need {key} {value}" for key, value in requires]
+        return
+    wrong = [
+        f"{key} {value!r} (it is {options.settings[key]!r})"
+        for key, value in requires
+        if key in options.settings and plain(options.settings[key]) != plain(value)
+    ]
+    if wrong and not options.partial:
+        raise ValueError(
+            f"{where}, {report.source}, compute something else in this model; set {', '.join(wrong)}"
+        )
+
+
+def _folded(
+    chosen: dict[str, Tensor], converted: Converted, model: nn.Module, report: LoadReport
+) -> dict[str, Tensor]:
+    """Converted weights, by the model's names, for its own input statistics and the eps of its norms."""
+    target = pixel_statistics(model)
+    if converted.pixels is not None and target is not None:
+        chosen = fold_pixels(chosen, converted.pixels, target)
+        report.notes.append(
+            "the first convolution takes the config's pixels: order, mean and deviation folded in"
+        )
+    return adapt_batch_norm_eps(chosen, converted.batch_norm_eps, model)
+
+
+def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
+    """What the model takes for an image; None for a model that does not normalise."""
+    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return None
+    is_bgr = bool(getattr(model, "to_bgr255", True))
+    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
+    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
+    return PixelStatistics(
+        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+    )

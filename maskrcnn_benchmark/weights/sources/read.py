@@ -1,0 +1,197 @@
+"""Any weights file as tensors and plain values: known by its content, read without executing any of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from maskrcnn_benchmark.weights.sources.restricted_pickle import ForbiddenPickleError, load_arrays
+
+TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, PICKLE = "PyTorch file", "old PyTorch file", "safetensors", "pickle"
+ZIP_START = b"PK\x03\x04"
+# A pickle of torch's magic number, with which its files before 1.6 begin.
+LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+GIT_LFS_START = b"version https://git-lfs"
+# In torch's messages: what a file asks for beside tensors and plain values.
+UNSUPPORTED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
+# Where the weights lie in a file's dictionary; without any of these names it is the weights itself.
+STATE_NAMES = ("model", "state_dict", "blobs")
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What a weights file holds, on the CPU.
+
+    kind: one of the four names above. content: the file's dictionary as it is, numpy arrays as tensors.
+    metadata: the text that a safetensors file carries beside its tensors.
+    """
+
+    path: Path
+    kind: str
+    content: dict[str, Any]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The weights: under `model`, `state_dict` or `blobs`, or the whole content.
+
+        Raises ValueError where there is no tensor.
+        """
+        found = next(
+            (self.content[name] for name in STATE_NAMES if isinstance(self.content.get(name), dict)),
+            self.content,
+        )
+        state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
+        if not state:
+            raise ValueError(f"weights file {str(self.path)!r} holds no tensors")
+        return state
+
+
+def read_weights(f: str | os.PathLike[str]) -> RawFile:
+    """The content of a weights file.
+
+    Raises:
+        ValueError: in one line what is wrong with the file, and the mend.
+    """
+    path = Path(f)
+    where = f"weights file {os.fspath(f)!r}"
+    start = _start_of(path, where)
+    _refuse_what_is_no_weights_file(start, where)
+    if start.startswith((ZIP_START, LEGACY_START)):
+        kind = TORCH_ZIP if start.startswith(ZIP_START) else TORCH_LEGACY
+        return RawFile(path, kind, _read_torch(path, where))
+    if _is_safetensors(start):
+        return _read_safetensors(path, start, where)
+    return RawFile(path, PICKLE, _read_pickle(path, where))
+
+
+def _start_of(path: Path, where: str) -> bytes:
+    """The first bytes, once it is sure that there is a file to be read."""
+    if path.is_dir():
+        raise ValueError(f"{where} is a directory; name a file in it")
+    if not path.exists():
+        raise ValueError(f"{where} does not exist (searched from {Path.cwd()})")
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except PermissionError as error:
+        raise ValueError(f"{where} may not be read by this user; mend it with: chmod u+r {path}") from error
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error}") from error
+
+
+def _refuse_what_is_no_weights_file(start: bytes, where: str) -> None:
+    again = "download it again"
+    if not start:
+        raise ValueError(f"{where} is empty, a truncated download; {again}")
+    if start.startswith(GIT_LFS_START):
+        raise ValueError(f"{where} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull")
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        raise ValueError(
+            f"{where} is a web page (HTML) saved under this name, as a server sends it that wants a login or "
+            f"has the file no longer; {again} and look at what comes"
+        )
+    if text.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{where} is compressed with gzip; unpack it with gunzip")
+
+
+def _read_torch(path: Path, where: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:  # of a path torch looks at the name, too
+            data = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
+            f"executed. {_torch_reason(error)}"
+        ) from error
+    except Exception as error:  # a damaged file can end torch's reader in any way
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{where} is a TorchScript archive, a program and not weights alone; nothing in it was "
+                "executed. Have its state_dict() saved"
+            ) from error
+        raise ValueError(
+            f"{where} is truncated or damaged; download it again: {_first_line(error)}"
+        ) from error
+    return _dictionary(data, where)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """A length of eight bytes, and the header's opening brace."""
+    return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32
+
+
+def _read_safetensors(path: Path, start: bytes, where: str) -> RawFile:
+    header_end = 8 + int.from_bytes(start[:8], "little")
+    size = path.stat().st_size
+    if header_end > size:
+        raise ValueError(f"{where} is truncated: {size} bytes of at least {header_end}; download it again")
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(header_end)[8:])
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        if size < (whole := header_end + max(ends, default=0)):
+            raise ValueError(f"{size} of {whole} bytes")
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return RawFile(path, SAFETENSORS, tensors, opened.metadata() or {})
+    except Exception as error:  # a damaged header can be anything
+        raise ValueError(
+            f"{where} is truncated or damaged; download it again: {_first_line(error)}"
+        ) from error
+
+
+def _read_pickle(path: Path, where: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = load_arrays(file)
+    except ForbiddenPickleError as error:
+        raise ValueError(
+            f"{where} is a pickle of more than arrays and plain values: {error}; nothing in it was executed"
+        ) from error
+    except Exception as error:  # a damaged pickle can end the unpickler in any way
+        raise ValueError(
+            f"{where} is truncated, damaged, or no weights file at all (PyTorch, safetensors or a pickle of "
+            f"arrays): {_first_line(error)}"
+        ) from error
+    return _dictionary(_tensors_for_arrays(data), where)
+
+
+def _dictionary(data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} holds a {type(data).__name__} instead of a dictionary")
+    return dict(data)
+
+
+def _tensors_for_arrays(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, dict):
+        return {key: _tensors_for_arrays(item) for key, item in value.items()}
+    return value
+
+
+def _torch_reason(error: Exception) -> str:
+    """What torch refused. The rest of its message advises to read the file unsafely."""
+    found = UNSUPPORTED.search(str(error))
+    return f"It asks for {found[1]}" if found else type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return next(_lines(str(error)), type(error).__name__)
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line.strip() for line in text.splitlines() if line.strip())
