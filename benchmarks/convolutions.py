@@ -20,9 +20,9 @@ import common
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.direct_conv import Geometry, direct_conv2d, direct_weight
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS
-from maskrcnn_benchmark.layers.winograd import winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.cpu_inference.direct_conv import Geometry, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.winograd import winograd_conv2d, winograd_weight
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 
 

@@ -19,9 +19,9 @@ import torchvision
 from common import interleaved, medians, report, table
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.benchmark.measure.peers import without_pasting
 from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_answers
+from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.precision import computing_in, describe_dtype, inference_dtype
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model

@@ -35,10 +35,10 @@ from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.classifier import Classifier, build_classifier
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.pretrain")
 

@@ -26,13 +26,13 @@ from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.run_folder import make_writable_folder
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.publish import config_inside
+from maskrcnn_benchmark.weights.sources.named import read_named
 
 
 def parse_arguments() -> argparse.Namespace:

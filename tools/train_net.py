@@ -39,12 +39,12 @@ from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 

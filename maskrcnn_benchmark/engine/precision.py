@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
 from maskrcnn_benchmark.utils.device import compute_dtype, cpu_computes
 
 logger = logging.getLogger("maskrcnn_benchmark.precision")

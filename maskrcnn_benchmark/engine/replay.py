@@ -16,8 +16,8 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.comm import unwrap_model
 from maskrcnn_benchmark.utils.plain_file import save_plain
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.random_state import set_random_state
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 
 class NonFiniteLossError(RuntimeError):

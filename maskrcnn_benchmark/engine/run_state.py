@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.random_state import random_state, set_random_state
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 

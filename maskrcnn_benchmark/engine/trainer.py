@@ -22,12 +22,12 @@ from maskrcnn_benchmark.engine.train_log import TrainLog
 from maskrcnn_benchmark.engine.train_options import TrainOptions
 from maskrcnn_benchmark.solver import WarmupLR
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.device import reset_peak_memory
 from maskrcnn_benchmark.utils.metric_writers import MetricWriter
 from maskrcnn_benchmark.utils.progress import Progress
 from maskrcnn_benchmark.utils.random_state import random_state, random_state_kept
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 

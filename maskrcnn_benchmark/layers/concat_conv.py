@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import finish_conv, fold_norm, fused_concat_conv2d
-from maskrcnn_benchmark.layers.prepared import autocast_dtype
+from maskrcnn_benchmark.layers.cpu_inference.prepared import autocast_dtype
 
 
 def concat_conv2d(

@@ -16,16 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.direct_conv import (
+from maskrcnn_benchmark.layers.cpu_inference.direct_conv import (
     Geometry,
     direct_conv2d,
     direct_conv2d_add_,
     direct_weight,
     fits_direct,
 )
-from maskrcnn_benchmark.layers.int16 import multiplies_int16
-from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
-from maskrcnn_benchmark.layers.prepared import (
+from maskrcnn_benchmark.layers.cpu_inference.int16 import multiplies_int16
+from maskrcnn_benchmark.layers.cpu_inference.prepared import (
     Form,
     Method,
     Prepared,
@@ -34,7 +33,8 @@ from maskrcnn_benchmark.layers.prepared import (
     prepare,
     runs_prepared,
 )
-from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.cpu_inference.winograd import fits_winograd, winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
 
 
 class Conv2d(PreparesWeight, nn.Conv2d):

@@ -7,10 +7,16 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.direct_conv import POINTWISE, direct_conv2d, direct_weight
-from maskrcnn_benchmark.layers.int16 import multiplies_int16
-from maskrcnn_benchmark.layers.packed_weight import CHANNEL_BLOCK
-from maskrcnn_benchmark.layers.prepared import Form, PreparesWeight, autocast_dtype, prepare, runs_prepared
+from maskrcnn_benchmark.layers.cpu_inference.direct_conv import POINTWISE, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.int16 import multiplies_int16
+from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK
+from maskrcnn_benchmark.layers.cpu_inference.prepared import (
+    Form,
+    PreparesWeight,
+    autocast_dtype,
+    prepare,
+    runs_prepared,
+)
 
 
 class Linear(PreparesWeight, nn.Linear):

@@ -20,9 +20,9 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.weights.load import LoadOptions, load_weights
-from maskrcnn_benchmark.weights.sources.named import read_named
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import config_inside
+from maskrcnn_benchmark.weights.sources.named import read_named
 
 Image = str | os.PathLike[str] | np.ndarray | Tensor
 

@@ -9,12 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.matching import (
-    BODY_PREFIX,
-    match_state,
-    shared_names,
-    strip_prefix_if_present,
-)
 from maskrcnn_benchmark.weights.checks import (
     check_finite,
     compare_settings,
@@ -26,10 +20,16 @@ from maskrcnn_benchmark.weights.class_fit import fit_classes
 from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.matching import (
+    BODY_PREFIX,
+    match_state,
+    shared_names,
+    strip_prefix_if_present,
+)
 from maskrcnn_benchmark.weights.provenance import provenance_of
-from maskrcnn_benchmark.weights.sources.read import RawFile
 from maskrcnn_benchmark.weights.refusal import explain, lacks_stem
 from maskrcnn_benchmark.weights.report import LoadReport
+from maskrcnn_benchmark.weights.sources.read import RawFile
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
 

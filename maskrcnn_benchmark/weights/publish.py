@@ -13,9 +13,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maskrcnn_benchmark.utils.disk_space import room_for
+from maskrcnn_benchmark.utils.whole_file import open_whole
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, Provenance, provenance_of
 from maskrcnn_benchmark.weights.sources.read import RawFile
-from maskrcnn_benchmark.utils.whole_file import open_whole
 
 SUFFIX = ".safetensors"
 # What belongs to the machine and the run that wrote the weights, and what a published config has instead.

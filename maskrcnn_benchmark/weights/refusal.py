@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.matching import WeightMatch, is_of_body
 from maskrcnn_benchmark.weights.architecture import recognize_body
+from maskrcnn_benchmark.weights.matching import WeightMatch, is_of_body
 
 PARTIAL = "To take what fits and leave the rest at its initial values, say MODEL.WEIGHT_PARTIAL True"
 # The published VoVNet detectors whose first files had other stem names than their code.

@@ -16,11 +16,11 @@ import torch
 from benchmark import tiny_case
 from benchmark.tiny_case import make_run, tiny_job, tiny_plan, tiny_settings
 
+from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, load_results, save_results
 from maskrcnn_benchmark.benchmark.run import child
 from maskrcnn_benchmark.benchmark.run.child import is_out_of_memory
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
 from maskrcnn_benchmark.benchmark.run.processes import Interrupted, Processes
-from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, load_results, save_results
 from maskrcnn_benchmark.benchmark.run.start import check_folder, resume, start_results
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.report.compare import compare
 from maskrcnn_benchmark.benchmark.measures import InferenceTimes, Row
+from maskrcnn_benchmark.benchmark.report.compare import compare
 from maskrcnn_benchmark.benchmark.results import Results, load_results, save_results
 
 

@@ -26,9 +26,9 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.metric_writers import JsonLinesWriter
 from maskrcnn_benchmark.utils.random_state import seed_everything
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 BROKEN_LABEL = 99  # a box of this label makes the loss NaN
 SIDE = 16

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.engine import precision
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, multiplies_int16
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, multiplies_int16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 HALF = ["bfloat16", "float16"]

@@ -16,8 +16,8 @@ import pytest
 import torch
 from engine import fake_run
 
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.stop_signals import StopSignals, leave_signals_to_parent, sigterm_held_back
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 
 def start(**arguments: object) -> subprocess.Popen[bytes]:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.sources.read import read_weights
 

@@ -10,8 +10,8 @@ import torch
 from engine.fake_run import FakeDetector, train
 from torch import nn
 
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.sources.read import read_weights
 

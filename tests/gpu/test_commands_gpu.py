@@ -15,8 +15,8 @@ from benchmark.tiny_case import tiny_config
 from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
 from maskrcnn_benchmark.benchmark.results import load_results
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
+from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 pytestmark = [
     pytest.mark.gpu,

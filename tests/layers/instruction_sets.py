@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_benchmark.layers.packed_weight import COLUMNS
+from maskrcnn_benchmark.layers.cpu_inference.packed_weight import COLUMNS
 
 # ATEN_CPU_CAPABILITY, and the columns of a panel that tell which loops run
 INSTRUCTION_SETS = [("avx2", 16), ("avx512", 32)]

@@ -10,7 +10,7 @@ from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d
-from maskrcnn_benchmark.layers.direct_conv import (
+from maskrcnn_benchmark.layers.cpu_inference.direct_conv import (
     POINTWISE,
     Geometry,
     direct_conv2d,
@@ -18,8 +18,8 @@ from maskrcnn_benchmark.layers.direct_conv import (
     direct_weight,
     fits_direct,
 )
+from maskrcnn_benchmark.layers.cpu_inference.packed_weight import COLUMNS
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, GroupNorm
-from maskrcnn_benchmark.layers.packed_weight import COLUMNS
 
 pytestmark = pytest.mark.skipif(COLUMNS == 0, reason="needs the compiled operators and AVX2")
 
@@ -227,7 +227,7 @@ def test_other_types_are_concatenated() -> None:
 
 COMPARE = """
 import sys, torch
-from maskrcnn_benchmark.layers import direct_conv, packed_weight
+from maskrcnn_benchmark.layers.cpu_inference import direct_conv, packed_weight
 assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
 parts = [torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last) for _ in range(2)]
 weight, bias = torch.randn(80, 96, 1, 1) / 10, torch.randn(80)

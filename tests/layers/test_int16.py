@@ -9,9 +9,9 @@ import torch
 from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.direct_conv import Geometry, direct_conv2d, direct_weight
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS
-from maskrcnn_benchmark.layers.winograd import winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.cpu_inference.direct_conv import Geometry, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.winograd import winograd_conv2d, winograd_weight
 
 pytestmark = pytest.mark.skipif(
     not HAS_INT16_PRODUCTS, reason="needs the compiled operators and AVX-512 VNNI"
@@ -181,7 +181,7 @@ def test_operators_are_well_formed() -> None:
 
 ASK = """
 import sys
-from maskrcnn_benchmark.layers import int16, packed_weight
+from maskrcnn_benchmark.layers.cpu_inference import int16, packed_weight
 assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
 assert int16.HAS_INT16_PRODUCTS == (packed_weight.COLUMNS == 32)
 """

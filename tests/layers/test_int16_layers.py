@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d, fused_conv2d
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
 from maskrcnn_benchmark.layers.linear import ConvTranspose2d, Linear, fused_linear
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
 

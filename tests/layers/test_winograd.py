@@ -8,7 +8,7 @@ from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
-from maskrcnn_benchmark.layers.winograd import fits_winograd, winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.cpu_inference.winograd import fits_winograd, winograd_conv2d, winograd_weight
 
 pytestmark = pytest.mark.skipif(
     not fits_winograd(nn.Conv2d(16, 16, 3, padding=1)), reason="needs the compiled operators and AVX2"
@@ -155,7 +155,7 @@ def test_inference_takes_it_in_float32_alone() -> None:
 
 COMPARE = """
 import sys, torch
-from maskrcnn_benchmark.layers import packed_weight, winograd
+from maskrcnn_benchmark.layers.cpu_inference import packed_weight, winograd
 assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
 if packed_weight.COLUMNS:
     x = torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last)

@@ -15,8 +15,8 @@ from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.plain_file import save_plain
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.weights.publish import save_publishable
 
 PUBLISHED_COUNTS = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.layers.conv_norm import Conv2d
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 
 pytestmark = pytest.mark.skipif(not HAS_INT16_PRODUCTS, reason="needs AVX-512 VNNI")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss, predict_in_parts
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
 

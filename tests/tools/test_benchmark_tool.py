@@ -9,8 +9,8 @@ import pytest
 from benchmark.tiny_case import tiny_config
 from scripts import TOOLS, run_script
 
-from maskrcnn_benchmark.benchmark.run import environment
 from maskrcnn_benchmark.benchmark.results import load_results
+from maskrcnn_benchmark.benchmark.run import environment
 from maskrcnn_benchmark.utils.device import MIB
 
 SCRIPT = TOOLS / "benchmark.py"

@@ -13,8 +13,8 @@ from weights.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
-from maskrcnn_benchmark.weights.sources.catalogue import entries
 from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.sources.catalogue import entries
 from maskrcnn_benchmark.weights.sources.read import read_weights
 
 

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 from weights.file_server import FileServer, Served, running_server
 
-from maskrcnn_benchmark.weights.sources.download import download
 from maskrcnn_benchmark.weights.partial import Partial
-from maskrcnn_benchmark.weights.transfer import TransferFailed, transfer
+from maskrcnn_benchmark.weights.sources.download import download
 from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted, cache_folder
+from maskrcnn_benchmark.weights.transfer import TransferFailed, transfer
 
 CONTENT = Random(1).randbytes(200_000)
 OTHER = Random(2).randbytes(200_000)

@@ -22,8 +22,8 @@ from weights.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.models.load import load_detector
 from maskrcnn_benchmark.structures.bounding_box import BoxList
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer, save_plain
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer, save_plain
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import save_publishable
 from maskrcnn_benchmark.weights.sources.read import read_weights

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.benchmark.measure.coco_statistics import CocoStatistics, coco_statistics
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.data.build import build_dataset
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.transforms.transforms import resized_hw
-from maskrcnn_benchmark.benchmark.measure.coco_statistics import CocoStatistics, coco_statistics
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 

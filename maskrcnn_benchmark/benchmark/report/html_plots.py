@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.report.html_parts import text
 from maskrcnn_benchmark.benchmark.published import AreaAP
+from maskrcnn_benchmark.benchmark.report.html_parts import text
 from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds
 from maskrcnn_benchmark.benchmark.report.report_rows import Beside, Group, Line
 from maskrcnn_benchmark.benchmark.report.svg_scatter import Point, marker_sample, scatter

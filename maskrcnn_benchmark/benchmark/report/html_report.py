@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from string import Template
 
-from maskrcnn_benchmark.benchmark import report_tables as tables
-from maskrcnn_benchmark.benchmark import report_words as words
+from maskrcnn_benchmark.benchmark.report import report_tables as tables
+from maskrcnn_benchmark.benchmark.report import report_words as words
 from maskrcnn_benchmark.benchmark.report.html_bars import stage_bars
 from maskrcnn_benchmark.benchmark.report.html_parts import (
     bullets,

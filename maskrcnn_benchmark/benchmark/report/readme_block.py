@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.benchmark.report.html_report import HTML_FILE
 from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
 from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE, milliseconds, number, ratio
 from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
 from maskrcnn_benchmark.benchmark.report.report_words import headline, unfinished
-from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
 from maskrcnn_benchmark.benchmark.report.table import TABLE_FILE
+from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"

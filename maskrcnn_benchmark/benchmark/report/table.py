@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
-from maskrcnn_benchmark.benchmark import report_tables as tables
-from maskrcnn_benchmark.benchmark import report_words as words
+from maskrcnn_benchmark.benchmark.report import report_tables as tables
+from maskrcnn_benchmark.benchmark.report import report_words as words
 from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
 from maskrcnn_benchmark.benchmark.report.report_numbers import area_text, milliseconds, number, ratio
 from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 TABLE_FILE = "table.md"

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.benchmark.results import Settings
 from maskrcnn_benchmark.benchmark.rows import RowSpec, weights_of
+from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 
 DTYPES = ("float32", "bfloat16", "float16")
 FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, most of the long one

@@ -9,21 +9,21 @@ from typing import Any
 
 import torch
 
-from maskrcnn_benchmark.config import ConfigNode, load_config
-from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.benchmark.measure.load import Images, make_images
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
-from maskrcnn_benchmark.benchmark.results import Settings
 from maskrcnn_benchmark.benchmark.measure.subject import OurDetector, Subject
 from maskrcnn_benchmark.benchmark.measure.training import make_plain_optimizer
+from maskrcnn_benchmark.benchmark.results import Settings
+from maskrcnn_benchmark.benchmark.run.job import Job
+from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options
 from maskrcnn_benchmark.engine.precision import inference_dtype
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.utils.device import compute_dtype
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 
 @dataclass

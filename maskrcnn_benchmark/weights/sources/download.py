@@ -19,7 +19,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from maskrcnn_benchmark.weights.partial import Partial
-from maskrcnn_benchmark.weights.transfer import DISK_FULL, TransferFailed, no_room, transfer
 from maskrcnn_benchmark.weights.sources.wanted import (
     CACHE_VARIABLE,
     MIRROR_VARIABLE,
@@ -28,6 +27,7 @@ from maskrcnn_benchmark.weights.sources.wanted import (
     Wanted,
     own_mirror,
 )
+from maskrcnn_benchmark.weights.transfer import DISK_FULL, TransferFailed, no_room, transfer
 
 ATTEMPTS = 4  # at one address, without a byte of progress between them
 LONGEST_WAIT = 60.0  # seconds between two attempts

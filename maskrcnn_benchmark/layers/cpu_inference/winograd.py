@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
-from maskrcnn_benchmark.layers.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
+from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
 def fits_winograd(conv: nn.Conv2d) -> bool:
@@ -29,7 +29,7 @@ def fits_winograd(conv: nn.Conv2d) -> bool:
 
 def winograd_weight(weight: Tensor, int16: bool = False) -> Tensor:
     """The filters [K,C,3,3] (float32) as `winograd_conv2d` takes them: four times as large, or with `int16`
-    twice, for products of 16-bit integers (see layers/int16.py); in an order that belongs to this processor.
+    twice, for products of 16-bit integers (see int16.py); in an order that belongs to this processor.
     """
     return torch.ops.maskrcnn_benchmark.winograd_weight(weight, int16)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
-from maskrcnn_benchmark.layers.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
+from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
 class Geometry(NamedTuple):
@@ -52,7 +52,7 @@ def fits_direct(parts: Sequence[Tensor], conv: nn.Conv2d) -> bool:
 
 def direct_weight(weight: Tensor, int16: bool = False) -> Tensor:
     """The weight [K,C,H,W] (float32) as `direct_conv2d` takes it, in an order that belongs to this
-    processor; with `int16` for products of 16-bit integers (see layers/int16.py)."""
+    processor; with `int16` for products of 16-bit integers (see layers/cpu_inference/int16.py)."""
     return torch.ops.maskrcnn_benchmark.direct_weight(weight, int16)
 
 
