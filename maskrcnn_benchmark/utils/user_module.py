@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import zlib
 from pathlib import Path
 from types import ModuleType
 
@@ -43,7 +44,7 @@ def _import_name(name: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    name = f"user_module_{path.stem}_{abs(hash(str(path))):x}"
+    name = f"user_module_{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
