@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 PUBLISHED_FILE = Path(__file__).with_name("published.json")
 BASELINE_BODY = "R-50"

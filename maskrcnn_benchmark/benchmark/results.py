@@ -1,6 +1,6 @@
 """results.json: what one run of tools/benchmark.py measured (docs/benchmark.md describes every entry).
 
-The measured values themselves are in measures.py.
+The measured values themselves are in row.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from maskrcnn_benchmark.benchmark.measures import Row
+from maskrcnn_benchmark.benchmark.row import Row
 from maskrcnn_benchmark.benchmark.typed_json import from_plain, to_plain
 from maskrcnn_benchmark.utils.whole_file import open_whole
 

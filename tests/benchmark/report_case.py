@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from maskrcnn_benchmark.benchmark.measures import (
+from maskrcnn_benchmark.benchmark.results import SCHEMA_VERSION, Environment, Results, Settings
+from maskrcnn_benchmark.benchmark.row import (
     FASTER,
     MASK,
     OURS,
@@ -20,7 +21,6 @@ from maskrcnn_benchmark.benchmark.measures import (
     TrainingMemory,
     TrainingThroughput,
 )
-from maskrcnn_benchmark.benchmark.results import SCHEMA_VERSION, Environment, Results, Settings
 
 # Milliseconds and MiB of the made-up rows.
 TIMES = {"R-50": 200.0, "R-101": 260.0, "V-39": 190.0, "V-57": 220.0, "X-101-32x4d": 410.0}

@@ -11,11 +11,11 @@ from benchmark.tiny_case import SIZE, tiny_config, tiny_settings
 from engine.inference_case import write_dataset
 
 from maskrcnn_benchmark.benchmark.measure.accuracy import measure_ap
-from maskrcnn_benchmark.benchmark.measures import AveragePrecision
-from maskrcnn_benchmark.benchmark.rows import RowSpec
+from maskrcnn_benchmark.benchmark.row import AveragePrecision
 from maskrcnn_benchmark.benchmark.run.job import PARTS, Job
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
-from maskrcnn_benchmark.benchmark.run.prepare import make_prepared
+from maskrcnn_benchmark.benchmark.run.ready_row import make_prepared
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.engine.full_test import run_test
 
 CPU = torch.device("cpu")

@@ -10,12 +10,12 @@ import torch
 from benchmark.tiny_case import tiny_cfg, tiny_detector
 from torch import nn
 
-from maskrcnn_benchmark.benchmark.measure.flops import count_macs
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages, make_images
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages, make_images
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split, measure_times
+from maskrcnn_benchmark.benchmark.measure.macs import count_macs
 from maskrcnn_benchmark.benchmark.measure.memory import PEAK_RSS_LABEL, SavedTensors, read_training_memory
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, StageMeter, replaced, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, OurDetector
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split, measure_times
 from maskrcnn_benchmark.benchmark.measure.training import TrainingRun, training_throughput
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils.device import MIB

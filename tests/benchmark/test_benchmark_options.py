@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from benchmark.tiny_case import tiny_config, tiny_settings
 
-from maskrcnn_benchmark.benchmark.measures import OURS
-from maskrcnn_benchmark.benchmark.report.protocol import describe_protocol
-from maskrcnn_benchmark.benchmark.rows import CONFIGS, TABLE_ROWS, RowSpec, find_rows
+from maskrcnn_benchmark.benchmark.measure.protocol import describe_protocol
+from maskrcnn_benchmark.benchmark.row import OURS
 from maskrcnn_benchmark.benchmark.run.options import Asked, find_weights, make_settings
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
+from maskrcnn_benchmark.benchmark.run.selection import CONFIGS, TABLE_ROWS, RowSpec, find_rows
 
 PUBLISHED = [
     *(("R-50-FPN", "Faster R-CNN"), ("R-101-FPN", "Faster R-CNN"), ("V-39-FPN", "Faster R-CNN")),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split
-from maskrcnn_benchmark.benchmark.measures import MASK
+from maskrcnn_benchmark.benchmark.row import MASK
 
 NUM_CLASSES = 81
 CPU = torch.device("cpu")

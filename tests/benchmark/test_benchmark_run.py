@@ -21,7 +21,7 @@ from maskrcnn_benchmark.benchmark.run import child
 from maskrcnn_benchmark.benchmark.run.child import is_out_of_memory
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
 from maskrcnn_benchmark.benchmark.run.processes import Interrupted, Processes
-from maskrcnn_benchmark.benchmark.run.start import check_folder, resume, start_results
+from maskrcnn_benchmark.benchmark.run.resume import check_folder, resume, start_results
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 # The child with 2 GiB more than it holds once everything is imported.

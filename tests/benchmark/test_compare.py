@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import InferenceTimes, Row
-from maskrcnn_benchmark.benchmark.report.compare import compare
+from maskrcnn_benchmark.benchmark.report.compare_runs import compare
 from maskrcnn_benchmark.benchmark.results import Results, load_results, save_results
+from maskrcnn_benchmark.benchmark.row import InferenceTimes, Row
 
 
 def timed(times: list[float], name: str = "V-39") -> Row:

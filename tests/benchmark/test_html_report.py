@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.benchmark.report.beside_published import report_groups
+from maskrcnn_benchmark.benchmark.report.html_page import html_text
 from maskrcnn_benchmark.benchmark.report.html_plots import family_of, plots
-from maskrcnn_benchmark.benchmark.report.html_report import html_text
-from maskrcnn_benchmark.benchmark.report.report_rows import report_groups
 from maskrcnn_benchmark.benchmark.report.svg_axis import make_axis, tick_words
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 VOID = {"meta", "link", "br"}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb
-from maskrcnn_benchmark.benchmark.report.report_rows import make_line
-from maskrcnn_benchmark.benchmark.report.table import main_table, table_text, write_table
+from maskrcnn_benchmark.benchmark.report.beside_published import make_line
+from maskrcnn_benchmark.benchmark.report.markdown_page import main_table, table_text, write_table
+from maskrcnn_benchmark.benchmark.report.quantities import memory_gb
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 
 def cells_of(text: str, body: str, detector: str) -> list[str]:

@@ -11,7 +11,7 @@ from benchmark.tiny_case import tiny_cfg, tiny_detector
 from torch.nn import functional
 
 from maskrcnn_benchmark.benchmark.measure import tensor_memory
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample, make_images
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample, make_images
 from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
 from maskrcnn_benchmark.benchmark.measure.training import TrainingRun
 from maskrcnn_benchmark.solver import make_optimizer

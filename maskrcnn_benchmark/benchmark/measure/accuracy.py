@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from maskrcnn_benchmark.benchmark.measures import AveragePrecision
-from maskrcnn_benchmark.benchmark.run.prepare import Scoring
+from maskrcnn_benchmark.benchmark.row import AveragePrecision
+from maskrcnn_benchmark.benchmark.run.ready_row import Scoring
 from maskrcnn_benchmark.engine.full_test import evaluate_datasets
 
 

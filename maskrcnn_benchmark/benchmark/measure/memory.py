@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.benchmark.measures import SavedForBackward, TrainingMemory
+from maskrcnn_benchmark.benchmark.row import SavedForBackward, TrainingMemory
 from maskrcnn_benchmark.utils.device import MIB, memory_in_use
 
 PEAK_RSS_LABEL = "peak RSS above the idle process (CPU)"

@@ -12,10 +12,10 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, prepare_random_weights
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 TORCHVISION = "torchvision"
 PEERS = (TORCHVISION,)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from maskrcnn_benchmark.benchmark.measures import STAGES
+from maskrcnn_benchmark.benchmark.row import STAGES
 
 
 class StageCall(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.random_weights import HOW, quiet_residuals, spread_answers
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.engine.precision import computing_in

@@ -6,9 +6,9 @@ import time
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
-from maskrcnn_benchmark.benchmark.measures import BatchThroughput
+from maskrcnn_benchmark.benchmark.row import BatchThroughput
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.memory import SavedTensors
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
 from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
-from maskrcnn_benchmark.benchmark.measures import SavedForBackward, TrainingThroughput
+from maskrcnn_benchmark.benchmark.row import SavedForBackward, TrainingThroughput
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import MIB, reset_peak_memory

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.benchmark.report.html_parts import text
-from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds
-from maskrcnn_benchmark.benchmark.report.report_rows import Group
-from maskrcnn_benchmark.benchmark.report.report_tables import STAGE_TITLES, stage_values
+from maskrcnn_benchmark.benchmark.report.beside_published import Group
+from maskrcnn_benchmark.benchmark.report.html_tables import text
+from maskrcnn_benchmark.benchmark.report.number_text import milliseconds
+from maskrcnn_benchmark.benchmark.report.tables import STAGE_TITLES, stage_values
 
 
 def stage_bars(groups: list[Group]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from maskrcnn_benchmark.benchmark.published import AreaAP
-from maskrcnn_benchmark.benchmark.report.html_parts import text
-from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds
-from maskrcnn_benchmark.benchmark.report.report_rows import Beside, Group, Line
+from maskrcnn_benchmark.benchmark.report.beside_published import Beside, Group, Line
+from maskrcnn_benchmark.benchmark.report.html_tables import text
+from maskrcnn_benchmark.benchmark.report.number_text import milliseconds
 from maskrcnn_benchmark.benchmark.report.svg_scatter import Point, marker_sample, scatter
 
 FAMILIES = (("V2?-", "vovnet"), ("[RW]-", "resnet"), ("X-", "resnext"))

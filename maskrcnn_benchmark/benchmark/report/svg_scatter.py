@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskrcnn_benchmark.benchmark.report.html_parts import text
+from maskrcnn_benchmark.benchmark.report.html_tables import text
 from maskrcnn_benchmark.benchmark.report.svg_axis import Axis, make_axis, tick_words
 
 WIDTH, HEIGHT = 440, 320

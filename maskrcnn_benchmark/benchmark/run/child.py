@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.measuring import measure
 from maskrcnn_benchmark.benchmark.measure.memory import resident_mib
-from maskrcnn_benchmark.benchmark.measures import FAILED, OUT_OF_MEMORY
+from maskrcnn_benchmark.benchmark.row import FAILED, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.run.job import Job, Journal
 from maskrcnn_benchmark.benchmark.run.lifeline import die_with_parent
+from maskrcnn_benchmark.benchmark.run.measure_row import measure
 from maskrcnn_benchmark.benchmark.typed_json import from_plain
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device

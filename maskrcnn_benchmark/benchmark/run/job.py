@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measures import FAILED, OK, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.results import Settings
+from maskrcnn_benchmark.benchmark.row import FAILED, OK, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.typed_json import to_plain
 
 INFERENCE, TRAINING = "inference", "training"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_benchmark.benchmark.results import Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec, weights_of
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec, weights_of
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn_benchmark.benchmark.measure.peers import PEERS, TORCHVISION, TORCHVISION_MODELS
-from maskrcnn_benchmark.benchmark.measures import OURS, Row
 from maskrcnn_benchmark.benchmark.results import Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec
+from maskrcnn_benchmark.benchmark.row import OURS, Row
 from maskrcnn_benchmark.benchmark.run.job import Job
-from maskrcnn_benchmark.benchmark.run.prepare import row_options
+from maskrcnn_benchmark.benchmark.run.ready_row import row_options
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.full_test import make_names

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, make_images
+from maskrcnn_benchmark.benchmark.measure.images import Images, make_images
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
 from maskrcnn_benchmark.benchmark.measure.subject import OurDetector, Subject
 from maskrcnn_benchmark.benchmark.measure.training import make_plain_optimizer

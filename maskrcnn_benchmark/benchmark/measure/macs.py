@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
-from maskrcnn_benchmark.benchmark.measures import STAGES, Macs
+from maskrcnn_benchmark.benchmark.row import STAGES, Macs
 
 FLOPS_PER_MAC = 2
 CORNERS = 4  # of the bilinear interpolation of one sample

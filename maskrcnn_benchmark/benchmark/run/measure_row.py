@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from maskrcnn_benchmark.benchmark.measure.accuracy import measure_ap
-from maskrcnn_benchmark.benchmark.measure.flops import count_macs
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split, measure_times, with_split
+from maskrcnn_benchmark.benchmark.measure.macs import count_macs
 from maskrcnn_benchmark.benchmark.measure.memory import read_training_memory, with_breakdown, with_tensors
 from maskrcnn_benchmark.benchmark.measure.throughput import measure_throughput
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split, measure_times, with_split
 from maskrcnn_benchmark.benchmark.measure.training import TrainingRun, training_throughput
-from maskrcnn_benchmark.benchmark.measures import MASK, OURS, BatchThroughput
+from maskrcnn_benchmark.benchmark.row import MASK, OURS, BatchThroughput
 from maskrcnn_benchmark.benchmark.run.job import INFERENCE, PREPARATION, TRAINING, Job, Journal
-from maskrcnn_benchmark.benchmark.run.prepare import Prepared, make_peer, make_prepared
+from maskrcnn_benchmark.benchmark.run.ready_row import Prepared, make_peer, make_prepared
 from maskrcnn_benchmark.engine.precision import describe_dtype
 from maskrcnn_benchmark.utils import comm
 

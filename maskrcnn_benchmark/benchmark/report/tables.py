@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskrcnn_benchmark.benchmark.measures import STAGES, Row, StageTimes
 from maskrcnn_benchmark.benchmark.published import PublishedRow, published_rows
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb
-from maskrcnn_benchmark.benchmark.report.report_numbers import (
+from maskrcnn_benchmark.benchmark.report.beside_published import (
+    label_of,
+    missing_word,
+    report_groups,
+    time_ms,
+)
+from maskrcnn_benchmark.benchmark.report.number_text import (
     NOT_THERE,
     area_text,
     milliseconds,
     number,
     ratio,
 )
-from maskrcnn_benchmark.benchmark.report.report_rows import (
-    label_of,
-    missing_word,
-    report_groups,
-    time_ms,
-)
+from maskrcnn_benchmark.benchmark.report.quantities import memory_gb
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import STAGES, Row, StageTimes
 
 STAGE_TITLES = {
     "to_device": "to device",

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measures import FAILED, Row
-from maskrcnn_benchmark.benchmark.report.protocol import describe_protocol
+from maskrcnn_benchmark.benchmark.measure.protocol import describe_protocol
 from maskrcnn_benchmark.benchmark.results import (
     RESULTS_FILE,
     SCHEMA_VERSION,
@@ -18,6 +17,7 @@ from maskrcnn_benchmark.benchmark.results import (
     Settings,
     load_results,
 )
+from maskrcnn_benchmark.benchmark.row import FAILED, Row
 from maskrcnn_benchmark.benchmark.typed_json import to_plain
 from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX
 

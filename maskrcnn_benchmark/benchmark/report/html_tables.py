@@ -6,16 +6,16 @@ import html
 from collections.abc import Iterable, Sequence
 
 from maskrcnn_benchmark.benchmark.published import AreaAP
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb, tensors_gb
-from maskrcnn_benchmark.benchmark.report.report_numbers import (
+from maskrcnn_benchmark.benchmark.report.beside_published import Group, Line
+from maskrcnn_benchmark.benchmark.report.number_text import (
     NOT_THERE,
     area_text,
     milliseconds,
     number,
     ratio,
 )
-from maskrcnn_benchmark.benchmark.report.report_rows import Group, Line
-from maskrcnn_benchmark.benchmark.report.report_tables import Table
+from maskrcnn_benchmark.benchmark.report.quantities import memory_gb, tensors_gb
+from maskrcnn_benchmark.benchmark.report.tables import Table
 
 # Title over each group of columns of the main table, and the columns under it.
 _FOUR = ("measured", "published", "to R-50", "published to R-50")

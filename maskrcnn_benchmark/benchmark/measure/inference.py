@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, Subject
-from maskrcnn_benchmark.benchmark.measures import STAGES, InferenceTimes, Load, StageTimes
+from maskrcnn_benchmark.benchmark.row import STAGES, InferenceTimes, Load, StageTimes
 from maskrcnn_benchmark.engine.inference_time import p90_of, wait_for
 
 WARM_UP_IMAGES = {"cpu": 1, "cuda": 3}

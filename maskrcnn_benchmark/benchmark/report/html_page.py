@@ -6,18 +6,18 @@ import os
 from pathlib import Path
 from string import Template
 
-from maskrcnn_benchmark.benchmark.report import report_tables as tables
-from maskrcnn_benchmark.benchmark.report import report_words as words
+from maskrcnn_benchmark.benchmark.report import sentences as words
+from maskrcnn_benchmark.benchmark.report import tables
+from maskrcnn_benchmark.benchmark.report.beside_published import report_groups
 from maskrcnn_benchmark.benchmark.report.html_bars import stage_bars
-from maskrcnn_benchmark.benchmark.report.html_parts import (
+from maskrcnn_benchmark.benchmark.report.html_plots import plots
+from maskrcnn_benchmark.benchmark.report.html_tables import (
     bullets,
     definitions,
     main_table,
     plain_table,
     text,
 )
-from maskrcnn_benchmark.benchmark.report.html_plots import plots
-from maskrcnn_benchmark.benchmark.report.report_rows import report_groups
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.utils.whole_file import open_whole
 

@@ -1,6 +1,6 @@
 """What a report says of each row: measured beside published, each relative to its own R-50.
 
-Hardware differs between the two, so that only the ratios compare. table.py and html_report.py show these.
+Hardware differs between the two, so only the ratios compare. markdown_page.py and html_page.py show these.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.published import (
     BASELINE_BODY,
     AreaAP,
@@ -18,9 +17,10 @@ from maskrcnn_benchmark.benchmark.published import (
     baseline_of,
     find_published,
 )
-from maskrcnn_benchmark.benchmark.report.report_memory import comparable_memory
-from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE
+from maskrcnn_benchmark.benchmark.report.number_text import NOT_THERE
+from maskrcnn_benchmark.benchmark.report.quantities import comparable_memory
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import OUT_OF_MEMORY, Row
 
 
 class Beside(NamedTuple):
@@ -38,7 +38,7 @@ class Line:
 
     Attributes:
         label: the backbone, and what tells it from others of this backbone where there are several.
-        memory: of training, in GB of 10^9 bytes, of the kind that compares (report_memory.py).
+        memory: of training, in GB of 10^9 bytes, of the kind that compares (quantities.py).
         time: of one image, in milliseconds.
         box_ap, mask_ap: measured, in percent.
         missing: what to say where a measured number is absent: "-", "out of memory" or "failed".

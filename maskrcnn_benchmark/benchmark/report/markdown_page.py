@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from maskrcnn_benchmark.benchmark.report import report_tables as tables
-from maskrcnn_benchmark.benchmark.report import report_words as words
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
-from maskrcnn_benchmark.benchmark.report.report_numbers import area_text, milliseconds, number, ratio
-from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
+from maskrcnn_benchmark.benchmark.report import sentences as words
+from maskrcnn_benchmark.benchmark.report import tables
+from maskrcnn_benchmark.benchmark.report.beside_published import Line, report_groups
+from maskrcnn_benchmark.benchmark.report.number_text import area_text, milliseconds, number, ratio
+from maskrcnn_benchmark.benchmark.report.quantities import memory_text
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from maskrcnn_benchmark.benchmark.measures import Row
-from maskrcnn_benchmark.benchmark.report.report_numbers import number
+from maskrcnn_benchmark.benchmark.report.number_text import number
+from maskrcnn_benchmark.benchmark.row import Row
 
 GB_PER_MIB = 2**20 / 1e9
 

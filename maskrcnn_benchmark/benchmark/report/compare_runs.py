@@ -1,14 +1,14 @@
-"""What changed between two runs, and whether it is more than noise (row_changes.py says what noise is)."""
+"""What changed between two runs, and whether it is more than noise (compare_rows.py says what noise is)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
-from maskrcnn_benchmark.benchmark.measures import OURS, Row
-from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE
-from maskrcnn_benchmark.benchmark.report.row_changes import Change, row_changes
+from maskrcnn_benchmark.benchmark.report.compare_rows import Change, row_changes
+from maskrcnn_benchmark.benchmark.report.number_text import NOT_THERE
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import OURS, Row
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 
 # Of the environment, what is expected to differ between two runs and stands in their first lines anyway.

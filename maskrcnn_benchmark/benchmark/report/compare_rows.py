@@ -14,10 +14,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import Row
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb, tensors_gb
-from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds, number
-from maskrcnn_benchmark.benchmark.report.report_rows import missing_word, time_ms
+from maskrcnn_benchmark.benchmark.report.beside_published import missing_word, time_ms
+from maskrcnn_benchmark.benchmark.report.number_text import milliseconds, number
+from maskrcnn_benchmark.benchmark.report.quantities import memory_gb, tensors_gb
+from maskrcnn_benchmark.benchmark.row import Row
 
 EXACT = "exact"  # a number that the same code gives again to the last digit
 UNKNOWN = "not recorded"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.benchmark.measures import Row
 from maskrcnn_benchmark.benchmark.published import Source, published_rows
-from maskrcnn_benchmark.benchmark.report.report_memory import have_tensors
-from maskrcnn_benchmark.benchmark.report.report_rows import missing_word
+from maskrcnn_benchmark.benchmark.report.beside_published import missing_word
+from maskrcnn_benchmark.benchmark.report.quantities import have_tensors
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import Row
 
 PROTOCOL_TITLES = {
     "training_memory": "Training memory",

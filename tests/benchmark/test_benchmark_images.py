@@ -10,8 +10,8 @@ import torch
 from benchmark.tiny_case import tiny_cfg, tiny_detector
 
 from maskrcnn_benchmark.benchmark.measure.coco_statistics import coco_statistics
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages, is_upright, make_images
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages, is_upright, make_images
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split
 from maskrcnn_benchmark.benchmark.run.options import QUICK_SIZE
 
 COCO_OBJECTS_PER_IMAGE = 849949 / 117266  # train2017, without crowds, images with objects

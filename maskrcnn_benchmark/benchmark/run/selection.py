@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 # The rows of the VoVNet table, in its order: measured where no others are asked for.
 TABLE_ROWS = {
     "faster-R-50": "e2e_faster_rcnn_R_50_FPN_2x.yaml",

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measure.measuring import TRAINING_ENDS
-from maskrcnn_benchmark.benchmark.measures import FAILED, OK, OURS, OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.results import (
     RESULTS_FILE,
     Results,
     save_results,
 )
+from maskrcnn_benchmark.benchmark.row import FAILED, OK, OURS, OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.run.job import INFERENCE, PARTS, Outcome
+from maskrcnn_benchmark.benchmark.run.measure_row import TRAINING_ENDS
 from maskrcnn_benchmark.benchmark.run.plan import PlannedRow, key_of
 from maskrcnn_benchmark.benchmark.run.processes import Processes
 from maskrcnn_benchmark.benchmark.typed_json import from_plain
