@@ -23,6 +23,7 @@ HEIGHT = {
     "solver": 4,
     "structures": 3,
     "layers": 2,
+    "html": 1,
     "utils": 1,
     "config": 0,
 }

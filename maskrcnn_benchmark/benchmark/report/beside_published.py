@@ -17,10 +17,9 @@ from maskrcnn_benchmark.benchmark.published import (
     baseline_of,
     find_published,
 )
-from maskrcnn_benchmark.benchmark.report.number_text import NOT_THERE
-from maskrcnn_benchmark.benchmark.report.quantities import comparable_memory
+from maskrcnn_benchmark.benchmark.report.quantities import comparable_memory, missing_word, quotient, time_ms
 from maskrcnn_benchmark.benchmark.results import Results
-from maskrcnn_benchmark.benchmark.row import OUT_OF_MEMORY, Row
+from maskrcnn_benchmark.benchmark.row import Row
 
 
 class Beside(NamedTuple):
@@ -67,7 +66,7 @@ class Line:
 
 
 class Group(NamedTuple):
-    """The lines of one detector in one computing type."""
+    """The lines of one detector in one dtype."""
 
     detector: str
     dtype: str
@@ -79,7 +78,7 @@ class Group(NamedTuple):
 
 
 def report_groups(results: Results) -> list[Group]:
-    """All rows of a run, grouped by detector and computing type, in the order of the run."""
+    """All rows of a run, grouped by detector and dtype, in the order of the run."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for row in results.rows:
         groups.setdefault((row.detector, row.dtype), []).append(make_line(row, results.rows))
@@ -119,20 +118,8 @@ def label_of(row: Row, rows: Sequence[Row]) -> str:
     return f"{body_of(row)} ({row.name if published is None else published.kind})"
 
 
-def time_ms(row: Row) -> float | None:
-    """Median milliseconds of one image."""
-    return None if row.inference is None else row.inference.median_ms
-
-
-def missing_word(row: Row) -> str:
-    """What stands where a number of the row is missing."""
-    if not row.reason:
-        return NOT_THERE
-    return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
-
-
 def _baseline_row(row: Row, rows: Sequence[Row]) -> Row | None:
-    """R-50 of the same implementation, detector and computing type.
+    """R-50 of the same implementation, detector and dtype.
 
     Of several it is the one that the published row is relative to, else that of the same schedule. (They
     differ in more than the schedule: the 1x configs freeze two stages, which saves memory.)
@@ -166,11 +153,7 @@ def _beside(
     """A quantity of a row and of its published one, each with its R-50 as the second."""
     values = [None if one is None else measured_of(one) for one in rows]
     others = [None if one is None else published_of(one) for one in published]
-    return Beside(values[0], others[0], _quotient(*values), _quotient(*others))
-
-
-def _quotient(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
+    return Beside(values[0], others[0], quotient(*values), quotient(*others))
 
 
 def _area_ap(scores: dict[str, float | None] | None) -> AreaAP | None:

@@ -14,9 +14,14 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.report.beside_published import missing_word, time_ms
-from maskrcnn_benchmark.benchmark.report.number_text import milliseconds, number
-from maskrcnn_benchmark.benchmark.report.quantities import memory_gb, tensors_gb
+from maskrcnn_benchmark.benchmark.report.quantities import (
+    memory_gb,
+    milliseconds,
+    missing_word,
+    number,
+    tensors_gb,
+    time_ms,
+)
 from maskrcnn_benchmark.benchmark.row import Row
 
 EXACT = "exact"  # a number that the same code gives again to the last digit

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from maskrcnn_benchmark.benchmark.report.compare_rows import Change, row_changes
-from maskrcnn_benchmark.benchmark.report.number_text import NOT_THERE
+from maskrcnn_benchmark.benchmark.report.quantities import NOT_THERE
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.benchmark.row import OURS, Row
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table

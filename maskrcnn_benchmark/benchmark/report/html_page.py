@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from string import Template
 
-from maskrcnn_benchmark.benchmark.report import sentences as words
-from maskrcnn_benchmark.benchmark.report import tables
+from maskrcnn_benchmark.benchmark.report import sentences, tables
 from maskrcnn_benchmark.benchmark.report.beside_published import report_groups
-from maskrcnn_benchmark.benchmark.report.html_bars import stage_bars
-from maskrcnn_benchmark.benchmark.report.html_plots import plots
-from maskrcnn_benchmark.benchmark.report.html_tables import (
+from maskrcnn_benchmark.benchmark.report.html_main_table import main_table
+from maskrcnn_benchmark.benchmark.report.html_plots import plots, stage_bars
+from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.html.elements import (
+    Html,
     bullets,
     definitions,
-    main_table,
-    plain_table,
-    text,
+    element,
+    folded,
+    fragment,
+    section,
 )
-from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.html.page import page, page_header
+from maskrcnn_benchmark.html.tables import plain_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 HTML_FILE = "report.html"
-TEMPLATE_FILE = Path(__file__).with_name("report_template.html")
 
 
 def write_html(results: Results, path: str | os.PathLike[str]) -> None:
@@ -34,65 +34,52 @@ def write_html(results: Results, path: str | os.PathLike[str]) -> None:
 def html_text(results: Results) -> str:
     """The whole of report.html."""
     environment = results.environment
-    title = f"Benchmark: {environment.device}, {environment.date[:10]}"
-    sections = [_opening(results), _rows(results), _figures(results), _details(results), _origins(results)]
-    template = Template(TEMPLATE_FILE.read_text(encoding="utf-8"))
-    return template.substitute(title=text(title), content="\n".join(sections))
-
-
-def _opening(results: Results) -> str:
-    first, *others = words.headline(results)
-    notice = (
-        f'<div class="notice">{"".join(f"<p>{text(line)}</p>" for line in others)}</div>' if others else ""
+    first, *others = sentences.headline(results)
+    return page(
+        f"Benchmark: {environment.device}, {environment.date[:10]}",
+        page_header("Benchmark", first, others),
+        _rows(results),
+        *_figures(results),
+        *_details(results),
+        *_origins(results),
     )
-    return f'<header><h1>Benchmark</h1><p class="lead">{text(first)}</p>{notice}</header>'
 
 
-def _rows(results: Results) -> str:
-    parts = [
-        f"<h2>Measured and published</h2>{main_table(report_groups(results))}",
-        bullets(words.HOW_TO_READ),
-    ]
+def _rows(results: Results) -> Html:
+    parts = [main_table(report_groups(results)), bullets(sentences.HOW_TO_READ)]
     pairs = tables.pairs_table(results)
     if pairs is not None:
-        parts.append(f"<h3>{text(pairs.title)}</h3>{plain_table(pairs)}")
-    if unfinished := words.unfinished(results):
-        parts.append(f"<h3>Rows that did not finish</h3>{bullets(unfinished)}")
-    if notes := words.row_notes(results):
-        parts.append(f"<h3>Notes on single rows</h3>{bullets(notes)}")
-    return f"<section>{''.join(parts)}</section>"
+        parts += [element("h3", pairs.title), plain_table(pairs)]
+    if unfinished := sentences.unfinished(results):
+        parts += [element("h3", "Rows that did not finish"), bullets(unfinished)]
+    if notes := sentences.row_notes(results):
+        parts += [element("h3", "Notes on single rows"), bullets(notes)]
+    return section("Measured and published", *parts)
 
 
-def _figures(results: Results) -> str:
+def _figures(results: Results) -> list[Html]:
     groups = report_groups(results)
-    parts = []
-    if groups:
-        parts.append(f"<section><h2>AP against time and memory</h2>{plots(groups)}</section>")
+    parts = [section("AP against time and memory", plots(groups))] if groups else []
     stages = tables.stage_table(results)
     if stages is not None:
-        numbers = f"<details><summary>The numbers</summary>{plain_table(stages)}</details>"
-        parts.append(f"<section><h2>Time by stage</h2>{stage_bars(groups)}{numbers}</section>")
-    return "".join(parts)
+        parts.append(section("Time by stage", stage_bars(groups), folded("The numbers", plain_table(stages))))
+    return parts
 
 
-def _details(results: Results) -> str:
+def _details(results: Results) -> list[Html]:
     found = (tables.size_table(results), tables.peers_table(results), tables.saved_table(results))
-    return "".join(
-        f"<section><h2>{text(table.title)}</h2>{plain_table(table)}</section>"
-        for table in found
-        if table is not None and table.rows
-    )
+    return [section(table.title, plain_table(table)) for table in found if table is not None and table.rows]
 
 
-def _origins(results: Results) -> str:
+def _origins(results: Results) -> list[Html]:
     """How it was measured, others' numbers, the machine."""
     published = tables.published_table()
-    sources = "".join(
-        f'<li><a href="{text(source.url)}">{text(source.title)}</a>, {text(words.source_words(source))}</li>'
-        for source in words.published_sources()
+    sources = bullets(
+        fragment(element("a", source.title, href=source.url), f", {sentences.source_words(source)}")
+        for source in sentences.published_sources()
     )
-    return (
-        f"<section><h2>How it was measured</h2>{definitions(words.protocol_lines(results))}</section>"
-        f"<section><h2>{text(published.title)}</h2>{plain_table(published)}<ul>{sources}</ul></section>"
-        f"<section><h2>Environment and settings</h2>{definitions(words.environment_lines(results))}</section>"
-    )
+    return [
+        section("How it was measured", definitions(sentences.protocol_lines(results))),
+        section(published.title, plain_table(published), sources),
+        section("Environment and settings", definitions(sentences.environment_lines(results))),
+    ]

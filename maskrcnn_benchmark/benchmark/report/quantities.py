@@ -1,17 +1,23 @@
-"""Training memory as a report shows it, and the kind of it that is set against published numbers.
+"""The quantities of a row that a report shows, and how it writes them; "-" for what is not there.
 
-Those are the peaks of a GPU's allocator. On a CPU it is the peak of tensors that compares with them, not the
-resident set; results written before that was measured have the resident set alone.
+Published training memory is the peak of a GPU's allocator. On a CPU the peak of tensors compares with it, not
+the resident set. Results from before that was measured have the resident set alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from maskrcnn_benchmark.benchmark.report.number_text import number
-from maskrcnn_benchmark.benchmark.row import Row
+from maskrcnn_benchmark.benchmark.published import AreaAP
+from maskrcnn_benchmark.benchmark.row import OUT_OF_MEMORY, Row
 
 GB_PER_MIB = 2**20 / 1e9
+NOT_THERE = "-"
+
+
+def time_ms(row: Row) -> float | None:
+    """Median milliseconds of one image."""
+    return None if row.inference is None else row.inference.median_ms
 
 
 def memory_gb(row: Row) -> float | None:
@@ -40,7 +46,43 @@ def comparable_memory(rows: Sequence[Row]) -> Callable[[Row], float | None]:
     return tensors_gb if have_tensors(rows) else memory_gb
 
 
+def quotient(value: float | None, base: float | None) -> float | None:
+    """`value` / `base` where both are known."""
+    return value / base if value is not None and base else None
+
+
+def number(value: float | None, digits: int = 1, missing: str = NOT_THERE) -> str:
+    """A number for a table, with commas between thousands."""
+    return missing if value is None else f"{value:,.{digits}f}"
+
+
+def milliseconds(value: float | None, missing: str = NOT_THERE) -> str:
+    """A time with at least three significant digits."""
+    return number(value, 0 if value is not None and value >= 100 else 1, missing)
+
+
+def ratio(value: float | None) -> str:
+    """A ratio for a table."""
+    return number(value, 2)
+
+
 def memory_text(row: Row, missing: str) -> str:
     """ "3.91", or "3.91, tensors 3.12"."""
     whole, tensors = number(memory_gb(row), 2, missing), tensors_gb(row)
     return whole if tensors is None else f"{whole}, tensors {number(tensors, 2)}"
+
+
+def area_text(value: AreaAP | None) -> str:
+    """AP/APs/APm/APl, as the published tables write it; the AP alone where nothing else is known."""
+    if value is None:
+        return NOT_THERE
+    if value[1:] == (None, None, None):
+        return number(value.ap)
+    return "/".join(number(entry) for entry in value)
+
+
+def missing_word(row: Row) -> str:
+    """What stands where a number of the row is missing."""
+    if not row.reason:
+        return NOT_THERE
+    return "out of memory" if row.status == OUT_OF_MEMORY else "failed"

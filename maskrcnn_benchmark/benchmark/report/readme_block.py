@@ -8,8 +8,13 @@ from pathlib import Path
 from maskrcnn_benchmark.benchmark.report.beside_published import Line, report_groups
 from maskrcnn_benchmark.benchmark.report.html_page import HTML_FILE
 from maskrcnn_benchmark.benchmark.report.markdown_page import TABLE_FILE
-from maskrcnn_benchmark.benchmark.report.number_text import NOT_THERE, milliseconds, number, ratio
-from maskrcnn_benchmark.benchmark.report.quantities import memory_text
+from maskrcnn_benchmark.benchmark.report.quantities import (
+    NOT_THERE,
+    memory_text,
+    milliseconds,
+    number,
+    ratio,
+)
 from maskrcnn_benchmark.benchmark.report.sentences import headline, unfinished
 from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table

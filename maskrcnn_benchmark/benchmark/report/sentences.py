@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from maskrcnn_benchmark.benchmark.published import Source, published_rows
-from maskrcnn_benchmark.benchmark.report.beside_published import missing_word
-from maskrcnn_benchmark.benchmark.report.quantities import have_tensors
+from maskrcnn_benchmark.benchmark.report.quantities import have_tensors, missing_word
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.benchmark.row import Row
 

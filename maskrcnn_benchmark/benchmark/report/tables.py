@@ -1,26 +1,23 @@
-"""The tables of a report that look alike in Markdown and HTML: cells of text, and the words around them."""
+"""The tables of a report that look alike in Markdown and HTML: cells of text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from maskrcnn_benchmark.benchmark.published import PublishedRow, published_rows
-from maskrcnn_benchmark.benchmark.report.beside_published import (
-    label_of,
-    missing_word,
-    report_groups,
-    time_ms,
-)
-from maskrcnn_benchmark.benchmark.report.number_text import (
+from maskrcnn_benchmark.benchmark.report.beside_published import label_of, report_groups
+from maskrcnn_benchmark.benchmark.report.quantities import (
     NOT_THERE,
     area_text,
+    memory_gb,
     milliseconds,
+    missing_word,
     number,
+    quotient,
     ratio,
+    time_ms,
 )
-from maskrcnn_benchmark.benchmark.report.quantities import memory_gb
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.benchmark.row import STAGES, Row, StageTimes
+from maskrcnn_benchmark.html.tables import Table
 
 STAGE_TITLES = {
     "to_device": "to device",
@@ -36,17 +33,6 @@ STAGE_TITLES = {
 PAIRS = (("V-39", "R-50"), ("V-57", "R-101"))
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text; the first `text_columns` columns are words, the others numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int
-    note: str = ""
-
-
 def pairs_table(results: Results) -> Table | None:
     """Each VoVNet beside the ResNet of its size, time and memory; None where no such two were measured."""
     rows = []
@@ -56,7 +42,7 @@ def pairs_table(results: Results) -> Table | None:
             if small in by_body and large in by_body:
                 one, other = by_body[small], by_body[large]
                 cells = [
-                    ratio(_quotient(getattr(one_beside, side), getattr(other_beside, side)))
+                    ratio(quotient(getattr(one_beside, side), getattr(other_beside, side)))
                     for one_beside, other_beside in ((one.time, other.time), (one.memory, other.memory))
                     for side in ("measured", "published")
                 ]
@@ -141,8 +127,8 @@ def peers_table(results: Results) -> Table | None:
         rows.append(
             (
                 *(label_of(peer, results.peers), peer.detector, peer.dtype, peer.implementation),
-                *(number(memory, 2, missing), number(our_memory, 2), ratio(_quotient(our_memory, memory))),
-                *(milliseconds(time, missing), milliseconds(our_time), ratio(_quotient(our_time, time))),
+                *(number(memory, 2, missing), number(our_memory, 2), ratio(quotient(our_memory, memory))),
+                *(milliseconds(time, missing), milliseconds(our_time), ratio(quotient(our_time, time))),
             )
         )
     header = (
@@ -184,7 +170,3 @@ def _throughput(batch: int, by_batch: dict[int, float | None]) -> str:
 def _published_time(row: PublishedRow) -> str:
     time = number(row.milliseconds, 0)
     return time if row.inference_fps is None else f"{time} ({row.inference_fps:g} fps)"
-
-
-def _quotient(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
