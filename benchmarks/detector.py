@@ -20,7 +20,7 @@ from common import interleaved, medians, report, table
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.benchmark.measure.peers import without_pasting
-from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_answers
+from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_outputs
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.precision import computing_in, describe_dtype, inference_dtype
 from maskrcnn_benchmark.layers import paste_masks_rle
@@ -56,7 +56,7 @@ def set_load(model: nn.Module, image: Tensor) -> None:
         with without_pasting(model):
             model([image])
 
-    spread_answers(model.rpn.head, model.roi_heads.box_predictor, run)
+    spread_outputs(model.rpn.head, model.roi_heads.box_predictor, run)
 
 
 def our_name(name: str) -> str | None:

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.benchmark.measure.accuracy import measure_ap
 from maskrcnn_benchmark.benchmark.row import AveragePrecision
 from maskrcnn_benchmark.benchmark.run.job import PARTS, Job
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
-from maskrcnn_benchmark.benchmark.run.ready_row import make_prepared
+from maskrcnn_benchmark.benchmark.run.ready_row import make_ready_row
 from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.engine.full_test import run_test
 
@@ -38,7 +38,7 @@ def job_with_data(folder: Path, body: str = "V-27-slim-FPN") -> Job:
 def save_weights(job: Job) -> None:
     """The job's own random weights as its weights file."""
     torch.manual_seed(0)
-    ready = make_prepared(replace(job, weights=None), CPU)
+    ready = make_ready_row(replace(job, weights=None), CPU)
     with torch.no_grad():
         ready.settle_weights()
     assert job.weights is not None
@@ -48,7 +48,7 @@ def save_weights(job: Job) -> None:
 def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
     job = job_with_data(tmp_path)
     save_weights(job)
-    ready = make_prepared(job, CPU)
+    ready = make_ready_row(job, CPU)
     assert "row.pth" in ready.settle_weights()
     assert ready.scoring is not None
     found = measure_ap(ready.subject.model, ready.scoring, str(job.weights), CPU)
@@ -64,7 +64,7 @@ def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
 
 
 def test_images_are_those_of_the_data_set(tmp_path: Path) -> None:
-    images = make_prepared(replace(job_with_data(tmp_path), weights=None), CPU).images
+    images = make_ready_row(replace(job_with_data(tmp_path), weights=None), CPU).images
     sample = images.test_image(4)
     assert sample.original_wh == (60, 40)
     assert sorted(sample.image.shape[1:]) == [SIZE[0], 192]
@@ -76,6 +76,6 @@ def test_images_are_those_of_the_data_set(tmp_path: Path) -> None:
 
 def test_weights_of_another_row_are_refused(tmp_path: Path) -> None:
     save_weights(job_with_data(tmp_path))
-    other = make_prepared(job_with_data(tmp_path, "V-39-FPN"), CPU)
+    other = make_ready_row(job_with_data(tmp_path, "V-39-FPN"), CPU)
     with pytest.raises(ValueError, match=r"row\.pth"):
         other.settle_weights()

@@ -142,7 +142,7 @@ def is_upright(size_wh: tuple[int, int]) -> bool:
 
 
 def draw_picture(rng: np.random.Generator, height: int, width: int) -> Tensor:
-    """Smooth noise, uint8 [3, height, width]: a network's answers to it vary from place to place."""
+    """Smooth noise, uint8 [3, height, width]: what a network computes on it varies from place to place."""
     grains = (-(-height // PIXELS_PER_GRAIN) + 1, -(-width // PIXELS_PER_GRAIN) + 1)
     coarse = torch.from_numpy(rng.random((1, 3, *grains), dtype=np.float32))
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)

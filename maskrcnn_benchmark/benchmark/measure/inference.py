@@ -1,21 +1,23 @@
-"""Inference time: the published protocol's sum, and where it goes."""
+"""Inference: milliseconds of an image as in the published tables, where they go, and images per second."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
 from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, Subject
-from maskrcnn_benchmark.benchmark.row import STAGES, InferenceTimes, Load, StageTimes
+from maskrcnn_benchmark.benchmark.row import STAGES, BatchThroughput, InferenceTimes, Load, StageTimes
 from maskrcnn_benchmark.engine.inference_time import p90_of, wait_for
+from maskrcnn_benchmark.utils import comm
 
 WARM_UP_IMAGES = {"cpu": 1, "cuda": 3}
+SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
+TIMED_BATCHES = 2
 
 
 @torch.no_grad()
@@ -56,10 +58,10 @@ def measure_split(
         with subject.counting(counts), watched(calls, meter), meter.run():
             with meter.stage("to_device"):
                 on_device = subject.to_device(batch)
-            answers = subject.detect(on_device)
+            detections = subject.detect(on_device)
         if has_masks:
             with meter.run(), meter.stage("mask_pasting"):
-                subject.paste(answers, [sample])
+                subject.paste(detections, [sample])
         passes.append(meter.totals)
     medians = {stage: 1000 * statistics.median(each[stage] for each in passes) for stage in STAGES}
     if has_masks:
@@ -70,14 +72,28 @@ def measure_split(
     return split, Load(means[0], means[1], how)
 
 
+@torch.no_grad()
+def measure_throughput(subject: Subject, images: Images, batch_size: int) -> BatchThroughput:
+    """Batches of different images, copy to the device included; the sum over all processes."""
+    subject.model.eval()
+    batches = [
+        subject.collate([images.test_image(number * batch_size + place) for place in range(batch_size)])
+        for number in range(TIMED_BATCHES)
+    ]
+    subject.detect(subject.to_device(batches[0]))
+    comm.synchronize()
+    wait_for(subject.device)
+    start = time.perf_counter()
+    for batch in batches:
+        subject.detect(subject.to_device(batch))
+    wait_for(subject.device)
+    images_per_second = TIMED_BATCHES * batch_size / (time.perf_counter() - start)
+    return BatchThroughput(batch_size, sum(comm.all_gather(images_per_second)))
+
+
 def _clock(device: torch.device) -> Callable[[], float]:
     def now() -> float:
         wait_for(device)
         return time.perf_counter()
 
     return now
-
-
-def with_split(times: InferenceTimes, split: StageTimes) -> InferenceTimes:
-    """The times with their split."""
-    return replace(times, split=split)

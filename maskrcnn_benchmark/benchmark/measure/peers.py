@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.benchmark.measure.subject import Counts, prepare_random_weights
+from maskrcnn_benchmark.benchmark.measure.subject import Counts, set_random_load
 from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 TORCHVISION = "torchvision"
@@ -82,15 +82,15 @@ class TorchvisionDetector:
     def detect(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:
         """A dictionary an image."""
         with self._autocast(), without_pasting(self.model):
-            answers: list[dict[str, Tensor]] = self.model(batch)
-        return answers
+            detections: list[dict[str, Tensor]] = self.model(batch)
+        return detections
 
-    def paste(self, answers: list[dict[str, Tensor]], samples: Sequence[Sample]) -> None:
+    def paste(self, detections: list[dict[str, Tensor]], samples: Sequence[Sample]) -> None:
         """Into full images, as it does."""
         seen = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
         original = [(sample.original_wh[1], sample.original_wh[0]) for sample in samples]
         self.detector.transform.eval()
-        self.detector.transform.postprocess(answers, seen, original)
+        self.detector.transform.postprocess(detections, seen, original)
 
     def losses(self, batch: PeerBatch) -> dict[str, Tensor]:
         """By name."""
@@ -100,7 +100,7 @@ class TorchvisionDetector:
         return losses
 
     def stage_calls(self) -> list[StageCall]:
-        """The parts that answer to ours; its resizing and padding count with the body."""
+        """The parts that correspond to ours; its resizing and padding count with the body."""
         heads, backbone = self.detector.roi_heads, self.detector.backbone
         parts = [
             (backbone, "body", "backbone"),
@@ -116,8 +116,8 @@ class TorchvisionDetector:
     def counting(self, counts: list[Counts]) -> Iterator[None]:
         """Proposals and detections of its heads."""
 
-        def count(_module: nn.Module, inputs: Any, answer: Any) -> None:
-            proposals, found = inputs[1], answer[0]
+        def count(_module: nn.Module, inputs: Any, output: Any) -> None:
+            proposals, found = inputs[1], output[0]
             numbers = sum(map(len, proposals)), sum(len(each["boxes"]) for each in found)
             counts.append(Counts(*map(torch.tensor, numbers)))
 
@@ -127,7 +127,7 @@ class TorchvisionDetector:
         finally:
             hook.remove()
 
-    def prepare_load(self, images: Images) -> str:
+    def set_load(self, images: Images) -> str:
         """On the first images."""
         box_predictor = self.detector.roi_heads.box_predictor
-        return prepare_random_weights(self, self.detector.rpn.head, box_predictor, images)
+        return set_random_load(self, self.detector.rpn.head, box_predictor, images)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.benchmark.measure.inference import WARM_UP_IMAGES
-from maskrcnn_benchmark.benchmark.measure.throughput import TIMED_BATCHES
+from maskrcnn_benchmark.benchmark.measure.inference import SPLIT_IMAGES, TIMED_BATCHES, WARM_UP_IMAGES
 from maskrcnn_benchmark.benchmark.measure.training import WARM_UP_STEPS
 from maskrcnn_benchmark.benchmark.results import Settings
-from maskrcnn_benchmark.benchmark.run.measure_row import SPLIT_IMAGES
 
 TENSOR_MEMORY = (
     "Tensor memory is the peak of what torch's own allocator handed out, counted in one more step on the "

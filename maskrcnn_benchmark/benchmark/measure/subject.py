@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
-from maskrcnn_benchmark.benchmark.measure.random_weights import HOW, quiet_residuals, spread_answers
+from maskrcnn_benchmark.benchmark.measure.random_weights import HOW, quiet_residuals, spread_outputs
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.engine.precision import computing_in
 from maskrcnn_benchmark.layers import paste_masks_rle
@@ -44,7 +44,7 @@ class Subject(Protocol):
     def detect(self, batch: Any) -> Any:
         """Final detections of a batch on the device, masks not pasted."""
 
-    def paste(self, answers: Any, samples: Sequence[Sample]) -> None:
+    def paste(self, detections: Any, samples: Sequence[Sample]) -> None:
         """Masks of detections pasted into the images as they were before resizing."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
@@ -56,14 +56,12 @@ class Subject(Protocol):
     def counting(self, counts: list[Counts]) -> AbstractContextManager[None]:
         """While entered, every `detect` adds to `counts`."""
 
-    def prepare_load(self, images: Images) -> str:
+    def set_load(self, images: Images) -> str:
         """Gives random weights a realistic load; says how."""
 
 
-def prepare_random_weights(
-    subject: Subject, rpn_head: nn.Module, box_predictor: nn.Module, images: Images
-) -> str:
-    """Gives random weights a realistic load, by the subject's answers to the first images; says how."""
+def set_random_load(subject: Subject, rpn_head: nn.Module, box_predictor: nn.Module, images: Images) -> str:
+    """Gives random weights a realistic load, by what the subject computes on the first images; says how."""
     subject.model.eval()
     quiet_residuals(subject.model)
     samples = [images.test_image(index) for index in range(CALIBRATION_IMAGES)]
@@ -72,7 +70,7 @@ def prepare_random_weights(
         for sample in samples:
             subject.detect(subject.to_device(subject.collate([sample])))
 
-    spread_answers(rpn_head, box_predictor, run)
+    spread_outputs(rpn_head, box_predictor, run)
     return HOW.format(images=CALIBRATION_IMAGES)
 
 
@@ -108,13 +106,13 @@ class OurDetector:
     def detect(self, batch: ImageList) -> list[BoxList]:
         """One BoxList an image."""
         with computing_in(self.dtype, self.device):
-            answers = self.model(batch)
-        return list(answers)
+            detections = self.model(batch)
+        return list(detections)
 
-    def paste(self, answers: list[BoxList], samples: Sequence[Sample]) -> None:
-        """As the evaluator does, into run lengths."""
-        for answer, sample in zip(answers, samples, strict=True):
-            found = answer.to("cpu").resize(sample.original_wh)
+    def paste(self, detections: list[BoxList], samples: Sequence[Sample]) -> None:
+        """As the evaluator does, into RLE."""
+        for per_image, sample in zip(detections, samples, strict=True):
+            found = per_image.to("cpu").resize(sample.original_wh)
             width, height = sample.original_wh
             paste_masks_rle(found.get_field("mask"), found.bbox, (height, width))
 
@@ -153,7 +151,7 @@ class OurDetector:
 
         return replaced(heads, "detect", detect)
 
-    def prepare_load(self, images: Images) -> str:
+    def set_load(self, images: Images) -> str:
         """On the first images."""
         box_predictor = self.detector.roi_heads.box.predictor
-        return prepare_random_weights(self, self.detector.rpn.head, box_predictor, images)
+        return set_random_load(self, self.detector.rpn.head, box_predictor, images)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
-from maskrcnn_benchmark.benchmark.measure.memory import SavedTensors
+from maskrcnn_benchmark.benchmark.measure.memory import bytes_of, peak_bytes_of
+from maskrcnn_benchmark.benchmark.measure.saved_tensors import SavedTensors
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
 from maskrcnn_benchmark.benchmark.row import SavedForBackward, TrainingThroughput
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
@@ -134,8 +134,8 @@ def padded_pixels(samples: Sequence[Sample]) -> int:
 def training_throughput(step_seconds: list[float], images_per_process: int) -> TrainingThroughput:
     """Of all processes; each counts its own steps' median."""
     own = images_per_process / statistics.median(step_seconds)
-    rates = comm.all_gather(own)
-    return TrainingThroughput(sum(rates) / len(rates), sum(rates), len(rates), tuple(step_seconds))
+    every = comm.all_gather(own)
+    return TrainingThroughput(sum(every) / len(every), sum(every), len(every), tuple(step_seconds))
 
 
 def make_plain_optimizer(model: nn.Module) -> torch.optim.Optimizer:

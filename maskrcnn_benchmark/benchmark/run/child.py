@@ -11,6 +11,8 @@ import json
 import os
 import sys
 import textwrap
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +22,7 @@ import torch
 from maskrcnn_benchmark.benchmark.measure.memory import resident_mib
 from maskrcnn_benchmark.benchmark.row import FAILED, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.run.job import Job, Journal
-from maskrcnn_benchmark.benchmark.run.lifeline import die_with_parent
-from maskrcnn_benchmark.benchmark.run.measure_row import measure
+from maskrcnn_benchmark.benchmark.run.measure_row import measure_row
 from maskrcnn_benchmark.benchmark.typed_json import from_plain
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
@@ -31,6 +32,7 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 KILLED_FIRST = "1000"
 LONGEST_REASON = 400
+SECONDS_BETWEEN_LOOKS = 0.5
 # torch's profiler complains of a GPU that is not there; levels end below this one.
 PROFILER_LOG_LEVEL = "KINETO_LOG_LEVEL", "99"
 
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         journal.is_kept = comm.is_main_process()
         torch.zeros((), device=device)  # the device's own memory belongs to the idle process
         idle_mib = resident_mib()
-        measure(job, journal, device, idle_mib)
+        measure_row(job, journal, device, idle_mib)
     except Exception as error:
         if not isinstance(error, ValueError):  # what a user can mend needs no traceback
             traceback.print_exc()
@@ -59,6 +61,20 @@ def main(arguments: Sequence[str]) -> int:
         os._exit(1)  # other processes of the group may wait for this one: no farewell that waits for them
     comm.destroy_process_group()
     return 0
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process once `parent` is not its parent any more.
+
+    The parent may have been killed without a chance to end its children.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def be_killed_first() -> None:

@@ -63,10 +63,10 @@ def describe_environment(device: torch.device, num_threads: int | None = None) -
 
 def commit() -> str:
     """The checkout's commit, with "+changes" where tracked files differ from it; "unknown" without git."""
-    head = _answer(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
+    head = _output_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
     if head is None:
         return "unknown"
-    changes = _answer(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
+    changes = _output_of(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
     return f"{head}+changes" if changes else head
 
 
@@ -119,11 +119,11 @@ def nvidia_smi(field: str, device: torch.device) -> str | None:
     if shutil.which("nvidia-smi") is None:
         return None
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    answer = _answer(["nvidia-smi", f"--id={uuid}", f"--query-gpu={field}", "--format=csv,noheader"])
-    return None if answer is None or "N/A" in answer or "Not Supported" in answer else answer
+    value = _output_of(["nvidia-smi", f"--id={uuid}", f"--query-gpu={field}", "--format=csv,noheader"])
+    return None if value is None or "N/A" in value or "Not Supported" in value else value
 
 
-def _answer(command: list[str]) -> str | None:
+def _output_of(command: list[str]) -> str | None:
     """What a command prints; None where it fails."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
