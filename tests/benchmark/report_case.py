@@ -95,7 +95,7 @@ def on_cpu(whole: Row, resident: float, tensors: float | None) -> Row:
 
 
 def with_ap(whole: Row, box: float, mask: float | None = None) -> Row:
-    """The row with AP measured, 0..1; no small objects in the data set."""
+    """The row with AP measured, 0..1; no small objects in the dataset."""
 
     def scores(ap: float) -> dict[str, float | None]:
         return {"AP": ap, "AP50": ap + 0.2, "APs": None, "APm": ap + 0.03, "APl": ap + 0.1}

@@ -1,4 +1,4 @@
-"""Weights and a data set: AP by the same evaluator as a test, and weights of another row refused."""
+"""Weights and a dataset: AP by the same evaluator as a test, and weights of another row refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def job_with_data(folder: Path, body: str = "V-27-slim-FPN") -> Job:
-    """A row with a data set of three images; its weights file is still to be written."""
+    """A row with a dataset of three images; its weights file is still to be written."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
     write_dataset(data, 3)
@@ -63,7 +63,7 @@ def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
         assert None in scores.values(), "no large object in these images"
 
 
-def test_images_are_those_of_the_data_set(tmp_path: Path) -> None:
+def test_images_are_those_of_the_dataset(tmp_path: Path) -> None:
     images = make_ready_row(replace(job_with_data(tmp_path), weights=None), CPU).images
     sample = images.test_image(4)
     assert sample.original_wh == (60, 40)

@@ -184,8 +184,8 @@ def test_training_steps_leave_weights_alone(case: Case, tmp_path: Path) -> None:
     assert memory.label == PEAK_RSS_LABEL
     assert memory.peak_rss_mib is not None and memory.peak_rss_mib > 100
     assert memory.allocated_mib is None
-    rate = training_throughput(seconds, 2)
-    assert rate.total == rate.per_process == pytest.approx(2 / ((seconds[0] + seconds[1]) / 2))
+    found = training_throughput(seconds, 2)
+    assert found.total == found.per_process == pytest.approx(2 / ((seconds[0] + seconds[1]) / 2))
     assert all(torch.equal(*pair) for pair in zip(before, subject.model.parameters(), strict=True))
     stages = {each.module.split(".")[0] for each in run.breakdown()}
     assert stages >= {"backbone", "rpn", "roi_heads"}

@@ -112,7 +112,7 @@ def test_rows_that_fail_now_and_rows_of_one_run_alone() -> None:
     assert text.startswith("a.json: 2026-11-21")
 
 
-def test_computing_types_and_peers_are_rows_of_their_own() -> None:
+def test_dtypes_and_peers_are_rows_of_their_own() -> None:
     peer = replace(case.row("R-50"), implementation="torchvision")
     before = case.results((case.row("R-50"), case.row("R-50", dtype="bfloat16")), (peer,))
     slower = case.row("R-50", dtype="bfloat16", scale=1.2)

@@ -42,7 +42,7 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def two_types() -> tuple[Any, ...]:
+def two_dtypes() -> tuple[Any, ...]:
     return tuple(
         case.row(body, detector, dtype)
         for dtype in ("float32", "bfloat16")
@@ -53,8 +53,8 @@ def two_types() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     "rows",
-    [None, (), (case.failed(case.row()),), (case.row("X-101-32x4d"),), two_types()],
-    ids=["everything", "no rows", "only a failed one", "no R-50", "two types"],
+    [None, (), (case.failed(case.row()),), (case.row("X-101-32x4d"),), two_dtypes()],
+    ids=["everything", "no rows", "only a failed one", "no R-50", "two dtypes"],
 )
 def test_every_run_gives_whole_html_that_loads_nothing(rows: tuple[Any, ...] | None) -> None:
     text = html_text(case.results(rows))

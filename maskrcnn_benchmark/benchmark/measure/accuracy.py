@@ -26,7 +26,7 @@ class Scoring:
 def measure_ap(
     model: nn.Module, scoring: Scoring, weights: str, device: torch.device
 ) -> AveragePrecision | None:
-    """Called by every process; None on all but the main one."""
+    """Scores the model on the dataset. Every process calls this; it returns None on all but the main one."""
     names = (scoring.dataset,)
     evaluated = evaluate_datasets(model, scoring.data_loaders, names, device, scoring.options)
     if scoring.dataset not in evaluated:
@@ -39,5 +39,5 @@ def measure_ap(
 
 
 def _known(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """COCO's -1, nothing to find, as None."""
+    """The metrics, with None for COCO's -1 (no such object in the dataset)."""
     return {name: None if value < 0 else value for name, value in metrics.items()}

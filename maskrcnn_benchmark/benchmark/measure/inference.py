@@ -22,7 +22,7 @@ TIMED_BATCHES = 2
 
 @torch.no_grad()
 def measure_times(subject: Subject, images: Images, num_images: int) -> InferenceTimes:
-    """Milliseconds of every image, one at a time: copy to the device and model to final detections."""
+    """Milliseconds of every image, one at a time: copy to the device and model up to final detections."""
     subject.model.eval()
     for index in range(WARM_UP_IMAGES[subject.device.type]):
         subject.detect(subject.to_device(subject.collate([images.test_image(index)])))
@@ -43,9 +43,10 @@ def _time_image(subject: Subject, images: Images, index: int) -> float:
 def measure_split(
     subject: Subject, images: Images, num_images: int, has_masks: bool, how: str
 ) -> tuple[StageTimes, Load]:
-    """Median milliseconds of each stage, the device waited for before and after each; and the load.
+    """Median milliseconds of each stage, waiting for the device before and after each; and the load.
 
-    `how`: where the load comes from.
+    Args:
+        how: where the load comes from, for `Load`.
     """
     subject.model.eval()
     calls = subject.stage_calls()
@@ -74,7 +75,7 @@ def measure_split(
 
 @torch.no_grad()
 def measure_throughput(subject: Subject, images: Images, batch_size: int) -> BatchThroughput:
-    """Batches of different images, copy to the device included; the sum over all processes."""
+    """Images per second in batches of different images, copy included, summed over all processes."""
     subject.model.eval()
     batches = [
         subject.collate([images.test_image(number * batch_size + place) for place in range(batch_size)])

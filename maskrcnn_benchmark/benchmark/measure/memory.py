@@ -27,7 +27,7 @@ ALLOCATION = "[memory]"  # the name of the trace's events for memory taken (byte
 
 
 def resident_mib() -> float:
-    """The resident set of this process now; its peak where the system does not tell."""
+    """MiB of this process's resident set now; its peak where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8").splitlines():
@@ -47,13 +47,13 @@ def peak_training_memory(device: torch.device, idle_mib: float, steps: int) -> T
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Of their storages, each counted once."""
+    """Bytes of the tensors' storages, each storage counted once."""
     storages = (tensor.untyped_storage() for tensor in tensors)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def peak_bytes_of(run: Callable[[], object]) -> int | None:
-    """The most bytes that tensors on the host made by `run` held at a time.
+    """The largest number of bytes that host tensors made by `run` hold at one time.
 
     What was there before does not count, freed or not. None: this torch's profiler sees no allocations.
     """
@@ -61,8 +61,8 @@ def peak_bytes_of(run: Callable[[], object]) -> int | None:
         return None
     with profile(profile_memory=True) as profiler:
         run()
-    # The trace has every allocation; the profiler's lists of operators have but what is left of an operator's
-    # own ones at its end.
+    # The trace has every allocation; the profiler's lists of operators have only what is left of an
+    # operator's own allocations at its end.
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))

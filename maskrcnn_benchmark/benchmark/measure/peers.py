@@ -76,24 +76,24 @@ class TorchvisionDetector:
         return PeerBatch(images, targets)
 
     def to_device(self, batch: PeerBatch) -> list[Tensor]:
-        """The images alone."""
+        """Copies the images, without targets."""
         return [image.to(self.device, non_blocking=True) for image in batch.images]
 
     def detect(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:
-        """A dictionary an image."""
+        """Final detections, one dictionary per image; masks [D, 1, M, M], not pasted."""
         with self._autocast(), without_pasting(self.model):
             detections: list[dict[str, Tensor]] = self.model(batch)
         return detections
 
     def paste(self, detections: list[dict[str, Tensor]], samples: Sequence[Sample]) -> None:
-        """Into full images, as it does."""
+        """Pastes masks into full images, as torchvision does."""
         seen = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
         original = [(sample.original_wh[1], sample.original_wh[0]) for sample in samples]
         self.detector.transform.eval()
         self.detector.transform.postprocess(detections, seen, original)
 
     def losses(self, batch: PeerBatch) -> dict[str, Tensor]:
-        """By name."""
+        """Losses by name."""
         targets = [{name: value.to(self.device) for name, value in each.items()} for each in batch.targets]
         with self._autocast():
             losses: dict[str, Tensor] = self.model(self.to_device(batch), targets)
@@ -114,7 +114,7 @@ class TorchvisionDetector:
 
     @contextmanager
     def counting(self, counts: list[Counts]) -> Iterator[None]:
-        """Proposals and detections of its heads."""
+        """Counts proposals and detections at its heads."""
 
         def count(_module: nn.Module, inputs: Any, output: Any) -> None:
             proposals, found = inputs[1], output[0]
@@ -128,6 +128,6 @@ class TorchvisionDetector:
             hook.remove()
 
     def set_load(self, images: Images) -> str:
-        """On the first images."""
+        """Scales the last layers on the first images."""
         box_predictor = self.detector.roi_heads.box_predictor
         return set_random_load(self, self.detector.rpn.head, box_predictor, images)

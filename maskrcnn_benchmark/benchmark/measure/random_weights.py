@@ -1,8 +1,8 @@
 """Random weights under which a detector's heads have as much to do as a trained one's.
 
-Fresh weights propose and detect next to nothing, or everything. The last layers of the RPN and of the box
+With fresh weights a detector finds next to nothing, or everything. The last layers of the RPN and of the box
 head are therefore scaled by what they compute on a few images: objectness and class scores then differ from
-region to region as much as those of a trained model do. Everything before them keeps its initial weights.
+RoI to RoI as much as those of a trained model do. Everything before them keeps its initial weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ HOW = (
     "random weights; the last layers of RPN and box head are scaled on {images} images until objectness and "
     "class scores are spread like a trained model's"
 )
-# Standard deviations over the regions of an image. The background's advantage leaves about one in a hundred
-# pairs of region and class above the score threshold of 0.05.
+# Standard deviations over the RoIs of an image. The background's advantage leaves about one in a hundred
+# pairs of RoI and class above the score threshold of 0.05.
 OBJECTNESS_SPREAD, PROPOSAL_SPREAD = 2.0, 0.2
 CLASS_SPREAD, BOX_SPREAD, BACKGROUND_LOGIT = 1.5, 0.5, 6.0
 RESIDUAL_SCALE = 0.2
@@ -27,7 +27,7 @@ RESIDUAL_SCALE = 0.2
 
 @torch.no_grad()
 def quiet_residuals(model: nn.Module) -> None:
-    """Keeps residual sums from growing: scales the norms that close a bottleneck's branch."""
+    """Scales the last norm of every bottleneck, so that residual sums do not grow with depth."""
     for name, module in model.named_modules():
         if name.endswith("bn3"):
             cast(Tensor, module.weight).fill_(RESIDUAL_SCALE)
@@ -61,7 +61,7 @@ def spread_outputs(rpn_head: nn.Module, box_predictor: nn.Module, run: Callable[
 
 @contextmanager
 def outputs_of(module: nn.Module) -> Iterator[list[Any]]:
-    """What a module returns while this is entered, call after call."""
+    """Collects what a module returns while this is entered, call after call."""
     outputs: list[Any] = []
     hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
@@ -71,7 +71,7 @@ def outputs_of(module: nn.Module) -> Iterator[list[Any]]:
 
 
 def _scale(layer: nn.Module, factor: Tensor) -> None:
-    """Scales weight and bias; not where all outputs are alike and the factor is not finite."""
+    """Scales weight and bias; leaves them where the factor is not finite, as all outputs are alike."""
     if factor.isfinite():
         cast(Tensor, layer.weight).mul_(factor)
         cast(Tensor, layer.bias).mul_(factor)

@@ -36,7 +36,7 @@ class SavedTensors:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """One forward pass."""
+        """Counts what one forward pass saves while this is entered."""
         hooks = []
         for module in self._names:
             hooks.append(module.register_forward_pre_hook(self._enter))
@@ -50,7 +50,7 @@ class SavedTensors:
             self._held.clear()
 
     def breakdown(self) -> list[SavedForBackward]:
-        """Largest first."""
+        """What each module keeps, largest first."""
         found = [
             SavedForBackward(name, size / MIB, self._tensors[name]) for name, size in self._bytes.items()
         ]

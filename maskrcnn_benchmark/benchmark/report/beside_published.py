@@ -86,7 +86,7 @@ def report_groups(results: Results) -> list[Group]:
 
 
 def make_line(row: Row, rows: Sequence[Row]) -> Line:
-    """A row beside its published one; `rows` are those among which its R-50 is looked for."""
+    """A row beside its published one; its R-50 is looked for among `rows`."""
     base = _baseline_row(row, rows)
     published = find_published(row.config)
     published_base = None if published is None else baseline_of(published)
@@ -150,7 +150,7 @@ def _beside(
     rows: tuple[Row, Row | None],
     published: tuple[PublishedRow | None, PublishedRow | None],
 ) -> Beside:
-    """A quantity of a row and of its published one, each with its R-50 as the second."""
+    """One quantity of a row and of its published row; the second of each pair is its R-50."""
     values = [None if one is None else measured_of(one) for one in rows]
     others = [None if one is None else published_of(one) for one in published]
     return Beside(values[0], others[0], quotient(*values), quotient(*others))

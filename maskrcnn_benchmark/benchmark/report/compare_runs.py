@@ -37,7 +37,7 @@ def compare(before: Results, after: Results, names: tuple[str, str] = ("before",
         changes = list(row_changes(row, theirs[key], is_paired))
         lines += [_cells(row, change) for change in changes if change.values[0] != change.values[1]]
         num_equal += sum(None is not change.values[0] == change.values[1] for change in changes)
-    header = ("Row", "Type", "What", *names, "Change", "Noise", "Verdict")
+    header = ("Row", "dtype", "What", *names, "Change", "Noise", "Verdict")
     parts = [_run(names[0], before), _run(names[1], after), _apart(before, after)]
     parts.append(text_table(header, lines, text_columns=3) if lines else "No number differs.")
     parts.append(_summary(lines, num_equal, is_paired))

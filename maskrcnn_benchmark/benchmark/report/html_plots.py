@@ -64,7 +64,7 @@ SCORES = (
 
 
 def plots(groups: list[Group]) -> Html:
-    """AP against time and memory: the first dtype in sight, others behind a switch."""
+    """AP against time and memory: the first dtype in sight, others folded."""
     parts = [legend((marker_sample(kind), words) for kind, words in MARKERS)]
     for group in groups:
         figures = [
@@ -125,7 +125,7 @@ def _figure(group: Group, quantity: Quantity, score: Score) -> Html:
     x_title = f"{quantity.title}, relative to R-50"
     scale = None
     if bases is None:
-        title += ". R-50 was not measured, so that published points have no place here"
+        title += ". R-50 was not measured, so published points have no place here"
         x_title = f"{quantity.title}, {quantity.unit}, measured"
     elif len(bases) == 1:
         x_title, scale = f"{x_title} (and measured)", (bases[0], quantity.unit)
@@ -135,7 +135,7 @@ def _figure(group: Group, quantity: Quantity, score: Score) -> Html:
 
 
 def _measured_bases(group: Group, quantity: Quantity) -> list[float] | None:
-    """The measured values of the R-50 that the lines are relative to, each once; None where one has none."""
+    """The distinct measured values of the R-50 rows that the lines compare with; None where one has none."""
     bases: list[float] = []
     for line in group.lines:
         pair = quantity.of(line)

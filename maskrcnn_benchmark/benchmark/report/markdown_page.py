@@ -64,7 +64,7 @@ def table_text(results: Results) -> str:
 
 
 def main_table(results: Results) -> str:
-    """The table that people come for; one below the other where a run has several computing types."""
+    """Measured beside published, which people come for; one table per dtype, one below the other."""
     groups = report_groups(results)
     dtypes = list(dict.fromkeys(group.dtype for group in groups))
     parts = []

@@ -22,7 +22,7 @@ from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"
 _HEADER = (
-    *("Backbone", "Detector", "Type", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
+    *("Backbone", "Detector", "dtype", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
     *("Box AP", "Mask AP"),
 )
 

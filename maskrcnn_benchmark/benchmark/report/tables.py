@@ -50,7 +50,7 @@ def pairs_table(results: Results) -> Table | None:
     header = (
         "Pair",
         "Detector",
-        "Type",
+        "dtype",
         "Inference, measured",
         "published",
         "Train mem, measured",
@@ -79,7 +79,7 @@ def size_table(results: Results) -> Table:
             )
         )
     header = (
-        *("Backbone", "Detector", "Type", "Parameters (M)", "GMACs", "Proposals / detections", "p90 (ms)"),
+        *("Backbone", "Detector", "dtype", "Parameters (M)", "GMACs", "Proposals / detections", "p90 (ms)"),
         *(f"images/s, batch {batch}" for batch in batches),
         *("Training images/s per process", "in total"),
     )
@@ -96,7 +96,7 @@ def stage_table(results: Results) -> Table | None:
         for row in results.rows
         if row.inference and row.inference.split
     ]
-    header = ("Backbone", "Detector", "Type", *STAGE_TITLES.values())
+    header = ("Backbone", "Detector", "dtype", *STAGE_TITLES.values())
     return Table("Time by stage (ms)", header, tuple(rows), 3) if rows else None
 
 
@@ -112,7 +112,7 @@ def saved_table(results: Results) -> Table | None:
         breakdown = row.training_memory.breakdown if row.training_memory else None
         for entry in (breakdown or ())[:12]:
             rows.append((*_names(row, results), entry.module, number(entry.mib), str(entry.tensors)))
-    header = ("Backbone", "Detector", "Type", "Module", "MiB", "Tensors")
+    header = ("Backbone", "Detector", "dtype", "Module", "MiB", "Tensors")
     return Table("Saved for backward, the twelve largest", header, tuple(rows), 4) if rows else None
 
 
@@ -132,7 +132,7 @@ def peers_table(results: Results) -> Table | None:
             )
         )
     header = (
-        *("Backbone", "Detector", "Type", "Peer", "Peer train mem (GB)", "Ours", "Ours : peer"),
+        *("Backbone", "Detector", "dtype", "Peer", "Peer train mem (GB)", "Ours", "Ours : peer"),
         *("Peer inference (ms)", "Ours", "Ours : peer"),
     )
     return Table("Peers measured in the same run", header, tuple(rows), 4) if rows else None

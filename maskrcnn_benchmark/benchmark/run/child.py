@@ -1,6 +1,6 @@
 """The process that measures one row: `python -m ....child job.json journal.jsonl`.
 
-A process of its own has a peak memory of its own, and may be killed for want of memory without taking the
+A process of its own has a peak memory of its own, and may be killed where memory runs out without taking the
 other rows along.
 """
 
@@ -38,7 +38,7 @@ PROFILER_LOG_LEVEL = "KINETO_LOG_LEVEL", "99"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures; 0 where everything was measured, 1 where the journal says why not."""
+    """Measures; returns 0 where everything was measured, 1 where the journal says why not."""
     job_file, journal_file = arguments
     die_with_parent(os.getppid())
     be_killed_first()
@@ -78,7 +78,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def be_killed_first() -> None:
-    """Where memory runs out it is this process that goes, as far as the system lets it ask for that."""
+    """Asks the kernel to kill this process first where memory runs out, as far as the system allows it."""
     with contextlib.suppress(OSError):  # not Linux, or a container whose /proc cannot be written
         OOM_SCORE.write_text(KILLED_FIRST)
 
@@ -91,7 +91,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_short(error: BaseException) -> str:
-    """The start of an error's first line, with its kind where that is not simply a wrong value."""
+    """The start of an error's first line, with the error's class unless it is a ValueError."""
     text = textwrap.shorten((str(error).splitlines() or [""])[0], LONGEST_REASON, placeholder=" ...")
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 

@@ -35,7 +35,11 @@ CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def describe_environment(device: torch.device, num_threads: int | None = None) -> Environment:
-    """Everything that a result means nothing without. `num_threads`: of the measuring processes."""
+    """Machine, versions and commit, without which a number means nothing.
+
+    Args:
+        num_threads: of the measuring processes; torch's here where it is None.
+    """
     build, error = load_operators()
     is_gpu = device.type == "cuda"
     return Environment(
@@ -81,7 +85,7 @@ def processor() -> str:
 
 
 def host_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not tell."""
+    """Bytes of the machine's memory; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -124,7 +128,7 @@ def nvidia_smi(field: str, device: torch.device) -> str | None:
 
 
 def _output_of(command: list[str]) -> str | None:
-    """What a command prints; None where it fails."""
+    """What a command prints to stdout; None where it fails."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Everything that is measured of one row, in the process of its job; each measure goes into the journal."""
+"""Measures one row in the process of its job; every number goes into the journal as soon as it is known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRAINING_ENDS = (TRAINING_STEPS, TENSORS, BREAKDOWN)  # a process that ends here
 
 
 def measure_row(job: Job, journal: Journal, device: torch.device, idle_mib: float) -> None:
-    """The job's parts. `idle_mib`: the resident set before anything was built."""
+    """Measures the job's parts. `idle_mib`: the resident set before anything was built."""
     torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
         ready = make_ready_row(job, device)
@@ -41,7 +41,7 @@ def measure_row(job: Job, journal: Journal, device: torch.device, idle_mib: floa
 
 
 def _measure_training(job: Job, journal: Journal, ready: ReadyRow, idle_mib: float) -> None:
-    """Memory, throughput and, on demand, what is kept for backward."""
+    """Measures memory, throughput and, if asked for, what is kept for backward."""
     settings = job.settings
     run = TrainingRun(ready.subject, ready.optimizer(), ready.images, settings.images_per_process)
     run.distribute()
@@ -62,7 +62,7 @@ def _measure_training(job: Job, journal: Journal, ready: ReadyRow, idle_mib: flo
 
 
 def _measure_inference(job: Job, journal: Journal, ready: ReadyRow, how: str) -> None:
-    """Parameters, times, split, load, MACs, throughput and, where it can be, AP."""
+    """Measures parameters, times, split, load, MACs, throughput and, with dataset and weights, AP."""
     if comm.is_main_process():
         _measure_alone(job, journal, ready, how)
     comm.synchronize()
@@ -74,7 +74,7 @@ def _measure_inference(job: Job, journal: Journal, ready: ReadyRow, how: str) ->
 
 
 def _measure_alone(job: Job, journal: Journal, ready: ReadyRow, how: str) -> None:
-    """What one process measures while the others wait."""
+    """Measures what one process measures while the others wait."""
     subject, images = ready.subject, ready.images
     journal.add("parameters", sum(parameter.numel() for parameter in subject.model.parameters()))
     with journal.during("the timing"):
@@ -90,7 +90,7 @@ def _measure_alone(job: Job, journal: Journal, ready: ReadyRow, how: str) -> Non
 
 
 def _measure_throughput(job: Job, journal: Journal, ready: ReadyRow) -> None:
-    """Larger batches, from the smallest."""
+    """Measures larger batches, the smallest first; one that does not fit ends nothing."""
     measured: list[BatchThroughput] = []
     for batch_size in sorted(job.settings.batch_sizes):
         with journal.during(f"the throughput at batch {batch_size}"):

@@ -1,4 +1,4 @@
-"""From what a user asks for to settings, weights and a data set, checked."""
+"""Checks what a user asks for, and turns it into settings, weights and a dataset."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from maskrcnn_benchmark.benchmark.run.selection import RowSpec, weights_of
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 
 DTYPES = ("float32", "bfloat16", "float16")
-FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, most of the long one
+FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, limit of the long one
 IMAGES_PER_PROCESS = 2
-AP_NEEDS = "AP needs a data set (--dataset) and a weights file for the row (--weights-dir)"
+AP_NEEDS = "AP needs a dataset (--dataset) and a weights file for the row (--weights-dir)"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for; None where nothing was said."""
+    """What a user asked for; None where the option was not given."""
 
     steps: int | None = None
     images: int | None = None
@@ -34,12 +34,12 @@ class Asked:
 
 
 def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
-    """The settings of a run, and why no row can have an AP ("" where nothing is in the way but weights).
+    """The settings of a run, and why no row can have an AP ("" where only weights may be missing).
 
-    A data set that is not there is left out, and said so; sizes and objects are COCO's then.
+    A dataset that is not there is left out, and the reason says so; sizes and objects are COCO's then.
 
     Raises:
-        ValueError: a count below one, an unknown type, an unknown data set.
+        ValueError: a count below one, an unknown dtype, an unknown dataset.
     """
     is_gpu = device_type == "cuda"
     counts: dict[str, tuple[int | None, int]] = {
@@ -77,10 +77,10 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
 
 
 def why_absent(dataset: str) -> str:
-    """What of a data set is not there, and what to do; "" where all is.
+    """Which file of a dataset is missing, and what to do; "" where all are there.
 
     Raises:
-        ValueError: no such data set in the catalogue.
+        ValueError: no such dataset in the catalogue.
     """
     arguments = DatasetCatalog.get(dataset)["args"]
     for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):

@@ -1,4 +1,4 @@
-"""The rows of the table: names to configs, and which weights belong to them."""
+"""Which rows to measure: their names, their configs, and the weights that belong to them."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class RowSpec:
 
 
 def find_rows(asked: Sequence[str]) -> list[RowSpec]:
-    """The rows of names ("faster-V-39"), paths and patterns ("configs/vovnet/*.yaml"); the table's for none.
+    """Finds rows by name ("faster-V-39"), path and pattern ("configs/vovnet/*.yaml"); the table's for none.
 
     Raises:
-        ValueError: a name that is no row and no file, with the nearest rows; no config to be found.
+        ValueError: a name that is no row and no file (the nearest rows are named); no config is there.
     """
     known = known_rows()
     specs: dict[str, RowSpec] = {}
