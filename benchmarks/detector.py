@@ -49,7 +49,7 @@ def build_torchvision() -> nn.Module:
     return model
 
 
-def set_load(model: nn.Module, image: Tensor) -> None:
+def scale_random_weights(model: nn.Module, image: Tensor) -> None:
     """Gives the peer the load of a trained model."""
 
     def run() -> None:
@@ -176,7 +176,7 @@ def main() -> None:
         .to(device)
     )
     peer = build_torchvision().to(device)
-    set_load(peer, image)
+    scale_random_weights(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
     computed = describe_dtype(inference_dtype("bfloat16", device), device)

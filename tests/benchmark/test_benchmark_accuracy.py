@@ -40,7 +40,7 @@ def save_weights(job: Job) -> None:
     torch.manual_seed(0)
     ready = make_ready_row(replace(job, weights=None), CPU)
     with torch.no_grad():
-        ready.settle_weights()
+        ready.load_weights()
     assert job.weights is not None
     torch.save({"model": ready.subject.model.state_dict()}, job.weights)
 
@@ -49,7 +49,7 @@ def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
     job = job_with_data(tmp_path)
     save_weights(job)
     ready = make_ready_row(job, CPU)
-    assert "row.pth" in ready.settle_weights()
+    assert "row.pth" in ready.load_weights()
     assert ready.scoring is not None
     found = measure_ap(ready.subject.model, ready.scoring, str(job.weights), CPU)
     assert isinstance(found, AveragePrecision)
@@ -78,4 +78,4 @@ def test_weights_of_another_row_are_refused(tmp_path: Path) -> None:
     save_weights(job_with_data(tmp_path))
     other = make_ready_row(job_with_data(tmp_path, "V-39-FPN"), CPU)
     with pytest.raises(ValueError, match=r"row\.pth"):
-        other.settle_weights()
+        other.load_weights()

@@ -77,7 +77,7 @@ def test_random_weights_carry_a_realistic_load(tmp_path: Path) -> None:
     images, subject = make_images(cfg, None, seed=0), tiny_detector(cfg)
     assert images.source == "COCO statistics"
     with torch.no_grad():
-        how = subject.set_load(images)
+        how = subject.scale_random_weights(images)
     _, load = measure_split(subject, images, 4, True, how)
     assert 900 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100

@@ -30,7 +30,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     images, subject = make_images(cfg, None, seed=0), tiny_detector(cfg)
     assert isinstance(images, DrawnImages)
     with torch.no_grad():
-        subject.set_load(images)
+        subject.scale_random_weights(images)
     return subject, images
 
 
@@ -175,7 +175,7 @@ def test_training_steps_leave_weights_alone(case: Case, tmp_path: Path) -> None:
     cfg = tiny_cfg(tmp_path)
     subject = tiny_detector(cfg)
     with torch.no_grad():
-        subject.set_load(case[1])
+        subject.scale_random_weights(case[1])
     before = [parameter.clone() for parameter in subject.model.parameters()]
     run = TrainingRun(subject, make_optimizer(cfg, subject.model), case[1], images_per_process=2)
     run.warm_up()

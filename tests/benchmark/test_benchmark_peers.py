@@ -34,7 +34,7 @@ def test_it_is_the_published_function(peer: TorchvisionDetector) -> None:
 
 def test_the_same_measures(peer: TorchvisionDetector, images: DrawnImages) -> None:
     with torch.no_grad():
-        how = peer.set_load(images)
+        how = peer.scale_random_weights(images)
     split, load = measure_split(peer, images, 1, True, how)
     assert 300 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100

@@ -87,7 +87,7 @@ def test_a_step_of_a_detector_on_its_largest_batch(tmp_path: Path) -> None:
     cfg = tiny_cfg(tmp_path)
     subject, images = tiny_detector(cfg), Remembered(make_images(cfg, None, seed=0))
     with torch.no_grad():
-        subject.set_load(images)
+        subject.scale_random_weights(images)
     run = TrainingRun(subject, make_optimizer(cfg, subject.model), images, images_per_process=1)
     run.run(4)
     peak = run.peak_tensors_mib()

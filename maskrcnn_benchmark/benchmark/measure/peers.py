@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.benchmark.measure.subject import Counts, set_random_load
+from maskrcnn_benchmark.benchmark.measure.subject import Counts, scale_last_layers
 from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 TORCHVISION = "torchvision"
@@ -127,7 +127,7 @@ class TorchvisionDetector:
         finally:
             hook.remove()
 
-    def set_load(self, images: Images) -> str:
+    def scale_random_weights(self, images: Images) -> str:
         """Scales the last layers on the first images."""
         box_predictor = self.detector.roi_heads.box_predictor
-        return set_random_load(self, self.detector.rpn.head, box_predictor, images)
+        return scale_last_layers(self, self.detector.rpn.head, box_predictor, images)

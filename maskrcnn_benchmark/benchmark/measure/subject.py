@@ -59,11 +59,11 @@ class Subject(Protocol):
     def counting(self, counts: list[Counts]) -> AbstractContextManager[None]:
         """While entered, every `detect` adds to `counts`."""
 
-    def set_load(self, images: Images) -> str:
+    def scale_random_weights(self, images: Images) -> str:
         """Gives random weights a realistic load; says how."""
 
 
-def set_random_load(subject: Subject, rpn_head: nn.Module, box_predictor: nn.Module, images: Images) -> str:
+def scale_last_layers(subject: Subject, rpn_head: nn.Module, box_predictor: nn.Module, images: Images) -> str:
     """Gives random weights a realistic load, by what the subject computes on the first images; says how."""
     subject.model.eval()
     quiet_residuals(subject.model)
@@ -154,7 +154,7 @@ class OurDetector:
 
         return replaced(heads, "detect", detect)
 
-    def set_load(self, images: Images) -> str:
+    def scale_random_weights(self, images: Images) -> str:
         """Scales the last layers on the first images."""
         box_predictor = self.detector.roi_heads.box.predictor
-        return set_random_load(self, self.detector.rpn.head, box_predictor, images)
+        return scale_last_layers(self, self.detector.rpn.head, box_predictor, images)

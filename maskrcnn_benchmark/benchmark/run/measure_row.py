@@ -33,7 +33,7 @@ def measure_row(job: Job, journal: Journal, device: torch.device, idle_mib: floa
     with journal.during(PREPARATION):
         ready = make_ready_row(job, device)
         journal.add("computed_in", describe_dtype(ready.subject.dtype, ready.subject.device))
-        how = ready.settle_weights()
+        how = ready.load_weights()
     if TRAINING in job.parts:
         _measure_training(job, journal, ready, idle_mib)
     if INFERENCE in job.parts:

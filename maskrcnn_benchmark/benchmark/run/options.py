@@ -42,11 +42,6 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
         ValueError: a count below one, an unknown dtype, an unknown dataset.
     """
     is_gpu = device_type == "cuda"
-    counts: dict[str, tuple[int | None, int]] = {
-        "--steps": (asked.steps, 2 if asked.quick else 20),
-        "--images": (asked.images, 3 if asked.quick else 100),
-    }
-    steps, images = (_count(name, *values) for name, values in counts.items())
     default_sizes: tuple[int, ...] = () if asked.quick else (4, 8) if is_gpu else (4,)
     sizes = default_sizes if asked.batch_sizes is None else asked.batch_sizes
     default_dtypes = ("float32", "bfloat16") if is_gpu and not asked.quick else ("float32",)
@@ -58,8 +53,8 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
     dataset = None if absent else asked.dataset
     short_side, long_side = asked.size or (QUICK_SIZE if asked.quick else FULL_SIZE)
     settings = Settings(
-        steps=steps,
-        images=images,
+        steps=_count("--steps", asked.steps, 2 if asked.quick else 20),
+        images=_count("--images", asked.images, 3 if asked.quick else 100),
         batch_sizes=tuple(sorted({_count("--batch-sizes", size, 1) for size in sizes})),
         dtypes=dtypes,
         quick=asked.quick,

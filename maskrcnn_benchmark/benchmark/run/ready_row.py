@@ -37,14 +37,14 @@ class ReadyRow:
     optimizer: Callable[[], torch.optim.Optimizer]
     scoring: Scoring | None
 
-    def settle_weights(self) -> str:
+    def load_weights(self) -> str:
         """Loads the weights, or gives random ones a realistic load; says where the load comes from.
 
         Raises:
             ValueError: the file does not fit the row.
         """
         if self.weights is None:
-            return self.subject.set_load(self.images)
+            return self.subject.scale_random_weights(self.images)
         Checkpointer(self.subject.model).load(self.weights)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
