@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations
 
 import pytest
 
@@ -80,11 +80,14 @@ def test_a_second_scale_is_the_first_one_times_its_worth() -> None:
 
 def test_names_never_lie_on_each_other() -> None:
     points = [point(1.0 + 0.001 * i, 40.0 + 0.001 * i, f"name-{i}") for i in range(6)] + [point(3.0, 45.0)]
-    labels = [each for each in Shapes(scatter("k", "t", "x", points, None), "text").found if len(each) == 2]
+    found = re.findall(
+        r'<text x="([\d.]+)" y="([\d.]+)">([^<]+)</text>', scatter("k", "t", "x", points, None)
+    )
+    labels = [(float(x), float(y), 7 * len(name)) for x, y, name in found]
     assert 1 <= len(labels) < len(points), "one without room is left out"
-    boxes = sorted((float(each["y"] or ""), float(each["x"] or "")) for each in labels)
-    for one, other in pairwise(boxes):
-        assert other[0] - one[0] >= 14 or abs(other[1] - one[1]) >= 7 * len("a"), "letters are 14 high"
+    for (x, y, width), (other_x, other_y, other_width) in combinations(labels, 2):
+        beside = x + width <= other_x or other_x + other_width <= x
+        assert beside or abs(y - other_y) >= 14, "letters are about 7 wide and 14 high"
 
 
 def test_the_page_has_every_colour_and_kind_in_light_and_dark() -> None:

@@ -51,7 +51,10 @@ def check_folder(folder: Path, is_resumed: bool) -> None:
             "give another folder"
         )
     if is_resumed and not holds_run:
-        raise ValueError(f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}")
+        raise ValueError(
+            f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}; give the folder of the run, or "
+            "leave --resume out"
+        )
 
 
 def resume(folder: Path, new: Results) -> Results:

@@ -94,7 +94,7 @@ def weights_of(folder: str, spec: RowSpec) -> Path | None:
         ValueError: no such folder.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"--weights-dir {folder!r} is no folder")
+        raise ValueError(f"--weights-dir {folder!r} is no folder; give the one that holds the rows' files")
     for stem in (spec.name, Path(spec.config).stem):
         for suffix in WEIGHT_SUFFIXES:
             path = Path(folder) / f"{stem}{suffix}"
