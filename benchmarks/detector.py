@@ -20,7 +20,7 @@ from common import interleaved, medians, report, table
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.benchmark.measure.peers import without_pasting
-from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_answers
+from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_outputs
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.precision import computing_in, describe_dtype, inference_dtype
 from maskrcnn_benchmark.layers import paste_masks_rle
@@ -49,14 +49,14 @@ def build_torchvision() -> nn.Module:
     return model
 
 
-def set_load(model: nn.Module, image: Tensor) -> None:
+def scale_random_weights(model: nn.Module, image: Tensor) -> None:
     """Gives the peer the load of a trained model."""
 
     def run() -> None:
         with without_pasting(model):
             model([image])
 
-    spread_answers(model.rpn.head, model.roi_heads.box_predictor, run)
+    spread_outputs(model.rpn.head, model.roi_heads.box_predictor, run)
 
 
 def our_name(name: str) -> str | None:
@@ -176,7 +176,7 @@ def main() -> None:
         .to(device)
     )
     peer = build_torchvision().to(device)
-    set_load(peer, image)
+    scale_random_weights(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
     computed = describe_dtype(inference_dtype("bfloat16", device), device)

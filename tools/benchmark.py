@@ -27,18 +27,18 @@ from pathlib import Path
 import torch
 
 from maskrcnn_benchmark.benchmark.measure.peers import PEERS
-from maskrcnn_benchmark.benchmark.measures import FAILED
-from maskrcnn_benchmark.benchmark.report.compare import compare
-from maskrcnn_benchmark.benchmark.report.html_report import HTML_FILE, write_html
-from maskrcnn_benchmark.benchmark.report.table import TABLE_FILE, main_table, write_table
+from maskrcnn_benchmark.benchmark.report.compare_runs import compare
+from maskrcnn_benchmark.benchmark.report.html_page import HTML_FILE, write_html
+from maskrcnn_benchmark.benchmark.report.markdown_page import TABLE_FILE, main_table, write_table
 from maskrcnn_benchmark.benchmark.results import Results, load_results
-from maskrcnn_benchmark.benchmark.rows import find_rows
+from maskrcnn_benchmark.benchmark.row import FAILED
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
+from maskrcnn_benchmark.benchmark.run.loop import Run
 from maskrcnn_benchmark.benchmark.run.options import DTYPES, Asked, find_weights, make_settings
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
 from maskrcnn_benchmark.benchmark.run.processes import Interrupted, Processes
-from maskrcnn_benchmark.benchmark.run.run import Run
-from maskrcnn_benchmark.benchmark.run.start import check_folder, resume, start_results
+from maskrcnn_benchmark.benchmark.run.resume import check_folder, resume, start_results
+from maskrcnn_benchmark.benchmark.run.selection import find_rows
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.stop_signals import StopSignals

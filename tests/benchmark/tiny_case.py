@@ -13,14 +13,14 @@ import torch
 
 from maskrcnn_benchmark.benchmark.measure.subject import OurDetector
 from maskrcnn_benchmark.benchmark.results import Results, Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
 from maskrcnn_benchmark.benchmark.run.job import PARTS, Job
+from maskrcnn_benchmark.benchmark.run.loop import Run
 from maskrcnn_benchmark.benchmark.run.options import Asked, make_settings
 from maskrcnn_benchmark.benchmark.run.plan import PlannedRow, plan_rows
 from maskrcnn_benchmark.benchmark.run.processes import Processes
-from maskrcnn_benchmark.benchmark.run.run import Run
-from maskrcnn_benchmark.benchmark.run.start import start_results
+from maskrcnn_benchmark.benchmark.run.resume import start_results
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import peak_bytes_of
+from maskrcnn_benchmark.benchmark.measure.memory import peak_bytes_of
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 
 

@@ -1,23 +1,24 @@
-"""From a job to the detector, its images and its weights."""
+"""From a job to a row that is ready to be measured: the detector, its images and its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, make_images
+from maskrcnn_benchmark.benchmark.measure.accuracy import Scoring
+from maskrcnn_benchmark.benchmark.measure.images import Images, make_images
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
 from maskrcnn_benchmark.benchmark.measure.subject import OurDetector, Subject
 from maskrcnn_benchmark.benchmark.measure.training import make_plain_optimizer
 from maskrcnn_benchmark.benchmark.results import Settings
+from maskrcnn_benchmark.benchmark.row import OURS
 from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options
+from maskrcnn_benchmark.engine.full_test import make_evaluation_options
 from maskrcnn_benchmark.engine.precision import inference_dtype
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
@@ -27,17 +28,8 @@ from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 
 @dataclass
-class Scoring:
-    """What the evaluation needs beside the model."""
-
-    dataset: str
-    data_loaders: Sequence[Any]
-    options: EvaluationOptions
-
-
-@dataclass
-class Prepared:
-    """A row's parts, ready to be measured. scoring: None where AP cannot be measured."""
+class ReadyRow:
+    """A row's parts. scoring: None where AP cannot be measured."""
 
     subject: Subject
     images: Images
@@ -45,48 +37,49 @@ class Prepared:
     optimizer: Callable[[], torch.optim.Optimizer]
     scoring: Scoring | None
 
-    def settle_weights(self) -> str:
+    def load_weights(self) -> str:
         """Loads the weights, or gives random ones a realistic load; says where the load comes from.
 
         Raises:
             ValueError: the file does not fit the row.
         """
         if self.weights is None:
-            return self.subject.prepare_load(self.images)
+            return self.subject.scale_random_weights(self.images)
         Checkpointer(self.subject.model).load(self.weights)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
 
 def row_options(settings: Settings, dtype: str, device: str, folder: str) -> list[str]:
-    """What every row's config gets: the same image size, type and device for all."""
+    """What every row's config gets: the same image size, dtype and device for all."""
     dataset = [] if settings.dataset is None else ["DATASETS.TEST", f"('{settings.dataset}',)"]
     return [
         *("INPUT.MIN_SIZE_TEST", str(settings.short_side), "INPUT.MAX_SIZE_TEST", str(settings.long_side)),
-        *(
-            "INPUT.MIN_SIZE_TRAIN",
-            f"({settings.short_side},)",
-            "INPUT.MAX_SIZE_TRAIN",
-            str(settings.long_side),
-        ),
+        *("INPUT.MIN_SIZE_TRAIN", f"({settings.short_side},)"),
+        *("INPUT.MAX_SIZE_TRAIN", str(settings.long_side)),
         *("DTYPE", dtype, "MODEL.DEVICE", device, "OUTPUT_DIR", folder, *dataset),
     ]
 
 
-def make_prepared(job: Job, device: torch.device) -> Prepared:
-    """This project's detector of the job's config.
+def make_ready_row(job: Job, device: torch.device) -> ReadyRow:
+    """The job's detector, ours or a peer's, on the images of the row.
 
     Raises:
-        ValueError: a config or data set that does not fit.
+        ValueError: a config or dataset that does not fit.
     """
+    return (_make_ours if job.implementation == OURS else _make_peer)(job, device)
+
+
+def _make_ours(job: Job, device: torch.device) -> ReadyRow:
+    """This project's detector of the job's config."""
     cfg = load_config(job.config, row_options(job.settings, job.dtype, job.device, job.folder))
     model = build_detection_model(cfg).to(device)
     subject = OurDetector(model, device, inference_dtype(job.dtype, device), cfg.DATALOADER.SIZE_DIVISIBILITY)
     images = make_images(cfg, job.settings.dataset, job.settings.seed)
     scoring = _make_scoring(cfg, job.settings.dataset, device) if job.weights else None
-    return Prepared(subject, images, job.weights, lambda: make_optimizer(cfg, model), scoring)
+    return ReadyRow(subject, images, job.weights, lambda: make_optimizer(cfg, model), scoring)
 
 
-def make_peer(job: Job, device: torch.device) -> Prepared:
+def _make_peer(job: Job, device: torch.device) -> ReadyRow:
     """torchvision's detector of the job's row, on the images that the row itself gets."""
     settings = job.settings
     cfg = load_config(job.config, row_options(settings, job.dtype, job.device, job.folder))
@@ -94,7 +87,7 @@ def make_peer(job: Job, device: torch.device) -> Prepared:
     num_classes = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
     model = build_torchvision(job.detector, num_classes, settings.short_side, settings.long_side).to(device)
     subject = TorchvisionDetector(model, device, compute_dtype(job.dtype, device))
-    return Prepared(subject, images, None, lambda: make_plain_optimizer(model), None)
+    return ReadyRow(subject, images, None, lambda: make_plain_optimizer(model), None)
 
 
 def _make_scoring(cfg: ConfigNode, dataset: str | None, device: torch.device) -> Scoring | None:

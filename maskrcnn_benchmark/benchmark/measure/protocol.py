@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.benchmark.measure.measuring import SPLIT_IMAGES
-from maskrcnn_benchmark.benchmark.measure.throughput import TIMED_BATCHES
-from maskrcnn_benchmark.benchmark.measure.timing import WARM_UP_IMAGES
+from maskrcnn_benchmark.benchmark.measure.inference import SPLIT_IMAGES, TIMED_BATCHES, WARM_UP_IMAGES
 from maskrcnn_benchmark.benchmark.measure.training import WARM_UP_STEPS
 from maskrcnn_benchmark.benchmark.results import Settings
 
 TENSOR_MEMORY = (
     "Tensor memory is the peak of what torch's own allocator handed out, counted in one more step on the "
-    "largest of these batches, with weights, optimizer state and images: comparable with a GPU allocator's "
-    "peak, the workspaces of convolutions apart."
+    "largest of these batches, with weights, optimizer state and images. It compares with a GPU allocator's "
+    "peak, except for the workspaces of convolutions."
 )
 
 
@@ -19,7 +17,7 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
     """A sentence for each measure, by its name."""
     return {
         "sizes": (
-            f"Images have their short side at {settings.short_side} and their long side at most at "
+            f"Images have a short side of {settings.short_side} and a long side of at most "
             f"{settings.long_side} pixels, padded as the data loader pads; their sizes and objects are those "
             f"of {_source(settings)}."
         ),
@@ -35,7 +33,7 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
             "convolutions, matrix products and RoIAlign's interpolation."
         ),
         "ap": (
-            "AP is COCO's, by the evaluator of tools/test_net.py; it needs a data set (--dataset) and a "
+            "AP is COCO's, by the evaluator of tools/test_net.py; it needs a dataset (--dataset) and a "
             "weights file for the row (--weights-dir)."
         ),
     }
@@ -55,7 +53,7 @@ def _describe_training(settings: Settings, device_type: str) -> dict[str, str]:
         **({} if device_type == "cuda" else {"tensor_memory": TENSOR_MEMORY}),
         "training_throughput": (
             f"Training throughput is {count} images over the median seconds of {steps} such steps after "
-            f"{WARM_UP_STEPS[device_type]} that do not count, data loading apart, per process and summed "
+            f"{WARM_UP_STEPS[device_type]} that do not count, without data loading, per process and summed "
             "over all processes."
         ),
     }
@@ -65,14 +63,14 @@ def _describe_inference(settings: Settings, device_type: str) -> dict[str, str]:
     return {
         "inference": (
             f"Inference time is the median over {settings.images} images, one at a time after "
-            f"{WARM_UP_IMAGES[device_type]} not counted, of the copy to the device and the model up to its "
-            "final detections with the device waited for; loading and mask pasting are not in it, as in "
+            f"{WARM_UP_IMAGES[device_type]} that do not count: the copy to the device and the model up to "
+            "its final detections, until the device is done. Loading and mask pasting do not count, as in "
             "the published tables."
         ),
         "split": (
-            f"The split is the median of each stage over {min(settings.images, SPLIT_IMAGES)} images in "
-            "passes of their own, the device waited for before and after each stage, so that stages need "
-            "not add up to the inference time."
+            f"The split is the median of each stage over {min(settings.images, SPLIT_IMAGES)} images, in "
+            "extra passes that wait for the device before and after each stage; so the stages need not add "
+            "up to the inference time."
         ),
         "throughput": (
             f"Throughput is the images per second of {TIMED_BATCHES} batches after one that does not count, "

@@ -1,26 +1,28 @@
-"""Inference time: the published protocol's sum, and where it goes."""
+"""Inference: milliseconds of an image as in the published tables, where they go, and images per second."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, Subject
-from maskrcnn_benchmark.benchmark.measures import STAGES, InferenceTimes, Load, StageTimes
+from maskrcnn_benchmark.benchmark.row import STAGES, BatchThroughput, InferenceTimes, Load, StageTimes
 from maskrcnn_benchmark.engine.inference_time import p90_of, wait_for
+from maskrcnn_benchmark.utils import comm
 
 WARM_UP_IMAGES = {"cpu": 1, "cuda": 3}
+SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
+TIMED_BATCHES = 2
 
 
 @torch.no_grad()
 def measure_times(subject: Subject, images: Images, num_images: int) -> InferenceTimes:
-    """Milliseconds of every image, one at a time: copy to the device and model to final detections."""
+    """Milliseconds of every image, one at a time: copy to the device and model up to final detections."""
     subject.model.eval()
     for index in range(WARM_UP_IMAGES[subject.device.type]):
         subject.detect(subject.to_device(subject.collate([images.test_image(index)])))
@@ -41,9 +43,10 @@ def _time_image(subject: Subject, images: Images, index: int) -> float:
 def measure_split(
     subject: Subject, images: Images, num_images: int, has_masks: bool, how: str
 ) -> tuple[StageTimes, Load]:
-    """Median milliseconds of each stage, the device waited for before and after each; and the load.
+    """Median milliseconds of each stage, waiting for the device before and after each; and the load.
 
-    `how`: where the load comes from.
+    Args:
+        how: where the load comes from, for `Load`.
     """
     subject.model.eval()
     calls = subject.stage_calls()
@@ -56,10 +59,10 @@ def measure_split(
         with subject.counting(counts), watched(calls, meter), meter.run():
             with meter.stage("to_device"):
                 on_device = subject.to_device(batch)
-            answers = subject.detect(on_device)
+            detections = subject.detect(on_device)
         if has_masks:
             with meter.run(), meter.stage("mask_pasting"):
-                subject.paste(answers, [sample])
+                subject.paste(detections, [sample])
         passes.append(meter.totals)
     medians = {stage: 1000 * statistics.median(each[stage] for each in passes) for stage in STAGES}
     if has_masks:
@@ -70,14 +73,28 @@ def measure_split(
     return split, Load(means[0], means[1], how)
 
 
+@torch.no_grad()
+def measure_throughput(subject: Subject, images: Images, batch_size: int) -> BatchThroughput:
+    """Images per second in batches of different images, copy included, summed over all processes."""
+    subject.model.eval()
+    batches = [
+        subject.collate([images.test_image(number * batch_size + place) for place in range(batch_size)])
+        for number in range(TIMED_BATCHES)
+    ]
+    subject.detect(subject.to_device(batches[0]))
+    comm.synchronize()
+    wait_for(subject.device)
+    start = time.perf_counter()
+    for batch in batches:
+        subject.detect(subject.to_device(batch))
+    wait_for(subject.device)
+    images_per_second = TIMED_BATCHES * batch_size / (time.perf_counter() - start)
+    return BatchThroughput(batch_size, sum(comm.all_gather(images_per_second)))
+
+
 def _clock(device: torch.device) -> Callable[[], float]:
     def now() -> float:
         wait_for(device)
         return time.perf_counter()
 
     return now
-
-
-def with_split(times: InferenceTimes, split: StageTimes) -> InferenceTimes:
-    """The times with their split."""
-    return replace(times, split=split)

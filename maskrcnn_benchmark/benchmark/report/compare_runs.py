@@ -1,14 +1,14 @@
-"""What changed between two runs, and whether it is more than noise (row_changes.py says what noise is)."""
+"""What changed between two runs, and whether it is more than noise (compare_rows.py says what noise is)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
-from maskrcnn_benchmark.benchmark.measures import OURS, Row
-from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE
-from maskrcnn_benchmark.benchmark.report.row_changes import Change, row_changes
+from maskrcnn_benchmark.benchmark.report.compare_rows import Change, row_changes
+from maskrcnn_benchmark.benchmark.report.quantities import NOT_THERE
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import OURS, Row
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 
 # Of the environment, what is expected to differ between two runs and stands in their first lines anyway.
@@ -37,7 +37,7 @@ def compare(before: Results, after: Results, names: tuple[str, str] = ("before",
         changes = list(row_changes(row, theirs[key], is_paired))
         lines += [_cells(row, change) for change in changes if change.values[0] != change.values[1]]
         num_equal += sum(None is not change.values[0] == change.values[1] for change in changes)
-    header = ("Row", "Type", "What", *names, "Change", "Noise", "Verdict")
+    header = ("Row", "dtype", "What", *names, "Change", "Noise", "Verdict")
     parts = [_run(names[0], before), _run(names[1], after), _apart(before, after)]
     parts.append(text_table(header, lines, text_columns=3) if lines else "No number differs.")
     parts.append(_summary(lines, num_equal, is_paired))

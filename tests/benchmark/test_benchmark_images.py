@@ -10,8 +10,8 @@ import torch
 from benchmark.tiny_case import tiny_cfg, tiny_detector
 
 from maskrcnn_benchmark.benchmark.measure.coco_statistics import coco_statistics
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages, is_upright, make_images
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages, is_upright, make_images
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split
 from maskrcnn_benchmark.benchmark.run.options import QUICK_SIZE
 
 COCO_OBJECTS_PER_IMAGE = 849949 / 117266  # train2017, without crowds, images with objects
@@ -77,7 +77,7 @@ def test_random_weights_carry_a_realistic_load(tmp_path: Path) -> None:
     images, subject = make_images(cfg, None, seed=0), tiny_detector(cfg)
     assert images.source == "COCO statistics"
     with torch.no_grad():
-        how = subject.prepare_load(images)
+        how = subject.scale_random_weights(images)
     _, load = measure_split(subject, images, 4, True, how)
     assert 900 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measure.measuring import TRAINING_ENDS
-from maskrcnn_benchmark.benchmark.measures import FAILED, OK, OURS, OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.results import (
     RESULTS_FILE,
     Results,
     save_results,
 )
+from maskrcnn_benchmark.benchmark.row import FAILED, OK, OURS, OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.run.job import INFERENCE, PARTS, Outcome
+from maskrcnn_benchmark.benchmark.run.measure_row import TRAINING_ENDS
 from maskrcnn_benchmark.benchmark.run.plan import PlannedRow, key_of
 from maskrcnn_benchmark.benchmark.run.processes import Processes
 from maskrcnn_benchmark.benchmark.typed_json import from_plain
@@ -44,7 +44,7 @@ class Run:
     report: Callable[[Results], None]
 
     def measure(self) -> None:
-        """Measures what is not there yet.
+        """Measures the rows that are not there yet.
 
         Raises:
             Interrupted: a signal came; finished rows are in the file.
@@ -68,7 +68,7 @@ class Run:
         return to_row(planned, outcomes, time.perf_counter() - start)
 
     def _keep(self, row: Row) -> None:
-        """Adds the row in the plan's place, and writes the file."""
+        """Adds the row at its place in the plan, and writes the file."""
         rows = {key_of(each): each for each in (*self.results.rows, *self.results.peers, row)}
         ordered = [rows[planned.key] for planned in self.plan if planned.key in rows]
         self.results = replace(
@@ -82,7 +82,7 @@ class Run:
 
 
 def to_row(planned: PlannedRow, outcomes: Sequence[Outcome], seconds: float) -> Row:
-    """A row from what its processes left behind."""
+    """Makes a row of what its processes left behind."""
     measures: dict[str, Any] = {}
     for outcome in outcomes:
         measures |= outcome.measures
@@ -112,7 +112,7 @@ def to_row(planned: PlannedRow, outcomes: Sequence[Outcome], seconds: float) -> 
 
 
 def describe_row(row: Row) -> str:
-    """One line for the screen."""
+    """The row in one line, for the screen."""
     parts = [f"{row.name} ({row.implementation}, {row.dtype})"]
     if row.inference is not None:
         parts.append(f"{row.inference.median_ms:.1f} ms")

@@ -35,6 +35,7 @@ class TrainingMemory:
         peak_rss_mib: on a CPU, the process's peak resident set above `idle_rss_mib`, that of the idle process
             before the model is built.
         label: what the number is, for the table: "peak allocated" or "peak RSS above the idle process (CPU)".
+        steps: over which the peaks were taken.
         breakdown: largest first; None unless asked for (--memory-breakdown).
         peak_tensors_mib: on a CPU, the peak of what torch's own allocator handed out in one more step, with
             weights, optimizer state and images; what compares with `allocated_mib` of a GPU.
@@ -52,10 +53,10 @@ class TrainingMemory:
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Median milliseconds of each stage, from passes of their own in which every stage is waited for.
+    """Median milliseconds of each stage, from extra passes that wait for the device after every stage.
 
-    mask_head and mask_pasting are None without masks. Their sum is not the headline: waiting after every
-    stage costs time, and medians do not add up.
+    mask_head and mask_pasting are None without masks. The stages do not add up to the headline: waiting after
+    every stage costs time, and a sum of medians is not the median of the sum.
     """
 
     to_device: float
@@ -70,14 +71,13 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class InferenceTimes:
-    """Batch 1: copy to the device and model to final detections, without loading and pasting (the headline).
+    """One image at a time: copy to the device and model up to final detections, no loading, no mask pasting.
 
     Attributes:
-        median_ms: the headline.
-        p90_ms: the smallest value that nine tenths do not exceed.
-        times_ms: of every image, in the order of the run's images, which is the same in every run with the
-            same settings.
-        split: None where the stages could not be told apart.
+        median_ms: the headline number.
+        p90_ms: the smallest value that nine tenths of the images do not exceed.
+        times_ms: of every image, in the run's order, which is the same in every run with the same settings.
+        split: time by stage; None where the stages could not be told apart.
     """
 
     median_ms: float
@@ -97,7 +97,7 @@ class BatchThroughput:
 
 @dataclass(frozen=True)
 class TrainingThroughput:
-    """Images per second of forward, backward and optimizer step, data loading apart.
+    """Images per second of forward, backward and optimizer step; data loading does not count.
 
     Attributes:
         step_seconds: of every timed step of the main process.
@@ -120,7 +120,7 @@ class Macs:
 
 @dataclass(frozen=True)
 class Load:
-    """What the heads had to do: means over the timed images; `how` says how it came about."""
+    """How much work the heads had: means over the timed images; `how` says what weights caused it."""
 
     proposals: float
     detections: float
@@ -129,7 +129,7 @@ class Load:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Scores of the evaluator that tools/test_net.py uses, 0..1; None where the data set has no such object.
+    """Scores of the evaluator that tools/test_net.py uses, 0..1; None where the dataset has no such object.
 
     Attributes:
         box, mask: AP, AP50, AP75, APs, APm, APl and AR by name; mask is None for a detector without masks.
@@ -145,7 +145,7 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Row:
-    """One detector in one computing type.
+    """One detector in one dtype.
 
     Attributes:
         name: the row's name, "faster-R-50", or the config's file name without suffix.
@@ -153,12 +153,13 @@ class Row:
         config: path of the config from the project's folder, or the peer's function.
         backbone: MODEL.BACKBONE.CONV_BODY, "R-50-FPN"; with "-GN" where the pyramid has group norm.
         detector: "Faster R-CNN" or "Mask R-CNN".
-        dtype: as asked for; `computed_in` is what inference was computed in (on a CPU without
-            instructions for bfloat16 "16-bit integers" or float32).
-        status: out_of_memory: some measure did not fit; what was measured before stands in the row.
+        dtype: as asked for.
+        computed_in: the dtype that inference really used (on a CPU without instructions for bfloat16
+            "16-bit integers" or float32).
+        status: out_of_memory where some measure did not fit; what was measured before stands in the row.
         reason: "" where status is ok.
         notes: what a reader must know about this row alone.
-        seconds: that the measuring took.
+        seconds: how long measuring the row took.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The rows of the table: names to configs, and which weights belong to them."""
+"""Which rows to measure: their names, their configs, and the weights that belong to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 # The rows of the VoVNet table, in its order: measured where no others are asked for.
 TABLE_ROWS = {
     "faster-R-50": "e2e_faster_rcnn_R_50_FPN_2x.yaml",
@@ -45,10 +45,10 @@ class RowSpec:
 
 
 def find_rows(asked: Sequence[str]) -> list[RowSpec]:
-    """The rows of names ("faster-V-39"), paths and patterns ("configs/vovnet/*.yaml"); the table's for none.
+    """Finds rows by name ("faster-V-39"), path and pattern ("configs/vovnet/*.yaml"); the table's for none.
 
     Raises:
-        ValueError: a name that is no row and no file, with the nearest rows; no config to be found.
+        ValueError: a name that is no row and no file (the nearest rows are named); no config is there.
     """
     known = known_rows()
     specs: dict[str, RowSpec] = {}
@@ -94,7 +94,7 @@ def weights_of(folder: str, spec: RowSpec) -> Path | None:
         ValueError: no such folder.
     """
     if not Path(folder).is_dir():
-        raise ValueError(f"--weights-dir {folder!r} is no folder")
+        raise ValueError(f"--weights-dir {folder!r} is no folder; give the one that holds the rows' files")
     for stem in (spec.name, Path(spec.config).stem):
         for suffix in WEIGHT_SUFFIXES:
             path = Path(folder) / f"{stem}{suffix}"

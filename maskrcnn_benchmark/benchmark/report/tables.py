@@ -1,26 +1,23 @@
-"""The tables of a report that look alike in Markdown and HTML: cells of text, and the words around them."""
+"""The tables of a report that look alike in Markdown and HTML: cells of text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from maskrcnn_benchmark.benchmark.measures import STAGES, Row, StageTimes
 from maskrcnn_benchmark.benchmark.published import PublishedRow, published_rows
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb
-from maskrcnn_benchmark.benchmark.report.report_numbers import (
+from maskrcnn_benchmark.benchmark.report.beside_published import label_of, report_groups
+from maskrcnn_benchmark.benchmark.report.quantities import (
     NOT_THERE,
     area_text,
+    memory_gb,
     milliseconds,
-    number,
-    ratio,
-)
-from maskrcnn_benchmark.benchmark.report.report_rows import (
-    label_of,
     missing_word,
-    report_groups,
+    number,
+    quotient,
+    ratio,
     time_ms,
 )
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import STAGES, Row, StageTimes
+from maskrcnn_benchmark.html.tables import Table
 
 STAGE_TITLES = {
     "to_device": "to device",
@@ -36,17 +33,6 @@ STAGE_TITLES = {
 PAIRS = (("V-39", "R-50"), ("V-57", "R-101"))
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text; the first `text_columns` columns are words, the others numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text_columns: int
-    note: str = ""
-
-
 def pairs_table(results: Results) -> Table | None:
     """Each VoVNet beside the ResNet of its size, time and memory; None where no such two were measured."""
     rows = []
@@ -56,7 +42,7 @@ def pairs_table(results: Results) -> Table | None:
             if small in by_body and large in by_body:
                 one, other = by_body[small], by_body[large]
                 cells = [
-                    ratio(_quotient(getattr(one_beside, side), getattr(other_beside, side)))
+                    ratio(quotient(getattr(one_beside, side), getattr(other_beside, side)))
                     for one_beside, other_beside in ((one.time, other.time), (one.memory, other.memory))
                     for side in ("measured", "published")
                 ]
@@ -64,7 +50,7 @@ def pairs_table(results: Results) -> Table | None:
     header = (
         "Pair",
         "Detector",
-        "Type",
+        "dtype",
         "Inference, measured",
         "published",
         "Train mem, measured",
@@ -93,7 +79,7 @@ def size_table(results: Results) -> Table:
             )
         )
     header = (
-        *("Backbone", "Detector", "Type", "Parameters (M)", "GMACs", "Proposals / detections", "p90 (ms)"),
+        *("Backbone", "Detector", "dtype", "Parameters (M)", "GMACs", "Proposals / detections", "p90 (ms)"),
         *(f"images/s, batch {batch}" for batch in batches),
         *("Training images/s per process", "in total"),
     )
@@ -110,7 +96,7 @@ def stage_table(results: Results) -> Table | None:
         for row in results.rows
         if row.inference and row.inference.split
     ]
-    header = ("Backbone", "Detector", "Type", *STAGE_TITLES.values())
+    header = ("Backbone", "Detector", "dtype", *STAGE_TITLES.values())
     return Table("Time by stage (ms)", header, tuple(rows), 3) if rows else None
 
 
@@ -126,7 +112,7 @@ def saved_table(results: Results) -> Table | None:
         breakdown = row.training_memory.breakdown if row.training_memory else None
         for entry in (breakdown or ())[:12]:
             rows.append((*_names(row, results), entry.module, number(entry.mib), str(entry.tensors)))
-    header = ("Backbone", "Detector", "Type", "Module", "MiB", "Tensors")
+    header = ("Backbone", "Detector", "dtype", "Module", "MiB", "Tensors")
     return Table("Saved for backward, the twelve largest", header, tuple(rows), 4) if rows else None
 
 
@@ -141,12 +127,12 @@ def peers_table(results: Results) -> Table | None:
         rows.append(
             (
                 *(label_of(peer, results.peers), peer.detector, peer.dtype, peer.implementation),
-                *(number(memory, 2, missing), number(our_memory, 2), ratio(_quotient(our_memory, memory))),
-                *(milliseconds(time, missing), milliseconds(our_time), ratio(_quotient(our_time, time))),
+                *(number(memory, 2, missing), number(our_memory, 2), ratio(quotient(our_memory, memory))),
+                *(milliseconds(time, missing), milliseconds(our_time), ratio(quotient(our_time, time))),
             )
         )
     header = (
-        *("Backbone", "Detector", "Type", "Peer", "Peer train mem (GB)", "Ours", "Ours : peer"),
+        *("Backbone", "Detector", "dtype", "Peer", "Peer train mem (GB)", "Ours", "Ours : peer"),
         *("Peer inference (ms)", "Ours", "Ours : peer"),
     )
     return Table("Peers measured in the same run", header, tuple(rows), 4) if rows else None
@@ -184,7 +170,3 @@ def _throughput(batch: int, by_batch: dict[int, float | None]) -> str:
 def _published_time(row: PublishedRow) -> str:
     time = number(row.milliseconds, 0)
     return time if row.inference_fps is None else f"{time} ({row.inference_fps:g} fps)"
-
-
-def _quotient(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None

@@ -1,12 +1,11 @@
-"""The sentences of a report: what was measured where and how, what is missing, whose the others are."""
+"""The sentences of a report: what was measured where and how, what is missing, where the rest is from."""
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.benchmark.measures import Row
 from maskrcnn_benchmark.benchmark.published import Source, published_rows
-from maskrcnn_benchmark.benchmark.report.report_memory import have_tensors
-from maskrcnn_benchmark.benchmark.report.report_rows import missing_word
+from maskrcnn_benchmark.benchmark.report.quantities import have_tensors, missing_word
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import Row
 
 PROTOCOL_TITLES = {
     "training_memory": "Training memory",
@@ -22,11 +21,11 @@ PROTOCOL_TITLES = {
 }
 HOW_TO_READ = (
     "Measured and published numbers come from different hardware and versions: compare the ratios, not the "
-    "numbers. A ratio is to R-50 of the same detector (measured: in the same run and computing type; "
+    "numbers. A ratio is to R-50 of the same detector (measured: in the same run and dtype; "
     "published: on the same machine).",
     "GB is 10⁹ bytes. The published tables do not say which GB they mean; this is the stricter reading.",
     "AP in percent, COCO's definition, over all objects and over small, medium and large ones (APs/APm/APl). "
-    "- where nothing was measured or published.",
+    '"-" where nothing was measured or published.',
 )
 
 
@@ -43,12 +42,12 @@ def headline(results: Results) -> list[str]:
         )
     if not any(row.ap for row in results.rows):
         lines.append(
-            "Random weights under a realistic load, so no AP is measured; where AP is shown, it is published."
+            "Random weights under a realistic load, so no AP is measured; any AP shown is the published one."
         )
     if environment.device_type == "cpu":
         lines.append("Training memory on a CPU is resident memory and no GPU's number.")
         if have_tensors(results.rows):
-            lines.append("Ratios to R-50, pairs and plots are made of the peak of tensors beside it.")
+            lines.append("Ratios to R-50, pairs and plots use the peak of tensors beside it.")
     return lines
 
 
@@ -63,7 +62,7 @@ def unfinished(results: Results) -> list[str]:
 
 
 def row_notes(results: Results) -> list[str]:
-    """What the measurement says of single rows; rows of which it says the same stand together."""
+    """The notes on single rows; rows with the same note stand together."""
     notes: dict[str, list[str]] = {}
     for row in (*results.rows, *results.peers):
         for note in row.notes:
@@ -72,7 +71,7 @@ def row_notes(results: Results) -> list[str]:
 
 
 def load_sentences(results: Results) -> list[str]:
-    """How the heads' load was brought about, each way once."""
+    """Where the heads' load comes from, each way once."""
     return list(dict.fromkeys(row.load.how for row in (*results.rows, *results.peers) if row.load))
 
 
@@ -81,7 +80,7 @@ def protocol_lines(results: Results) -> list[tuple[str, str]]:
     names = [*(name for name in PROTOCOL_TITLES if name in results.protocol)]
     names += [name for name in results.protocol if name not in PROTOCOL_TITLES]
     lines = [(PROTOCOL_TITLES.get(name, name), results.protocol[name]) for name in names]
-    return [*lines, *(("How the load came about", how) for how in load_sentences(results))]
+    return [*lines, *(("Where the load comes from", how) for how in load_sentences(results))]
 
 
 def published_sources() -> list[Source]:
@@ -119,7 +118,7 @@ def environment_lines(results: Results) -> list[tuple[str, str]]:
         ("images per process", settings.images_per_process),
         ("short side, long side at most", f"{settings.short_side}, {settings.long_side}"),
         ("sizes and objects from", settings.sizes_from),
-        ("data set", settings.dataset),
+        ("dataset", settings.dataset),
         ("weights", settings.weights_dir),
         ("seed", settings.seed),
     ]

@@ -38,7 +38,7 @@ def make_axis(values: Sequence[float], start: float, end: float, most_ticks: int
     return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, step, start, end)
 
 
-def tick_words(value: float, step: float) -> str:
+def tick_text(value: float, step: float) -> str:
     """A tick with as many digits as its neighbours need to differ."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     if abs(step * 10**digits - round(step * 10**digits)) > 1e-6:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from maskrcnn_benchmark.benchmark.report import report_tables as tables
-from maskrcnn_benchmark.benchmark.report import report_words as words
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
-from maskrcnn_benchmark.benchmark.report.report_numbers import area_text, milliseconds, number, ratio
-from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
+from maskrcnn_benchmark.benchmark.report import sentences, tables
+from maskrcnn_benchmark.benchmark.report.beside_published import Line, report_groups
+from maskrcnn_benchmark.benchmark.report.quantities import (
+    area_text,
+    memory_text,
+    milliseconds,
+    number,
+    ratio,
+)
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
+from maskrcnn_benchmark.html.tables import Table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 TABLE_FILE = "table.md"
@@ -30,11 +35,11 @@ def write_table(results: Results, path: str | os.PathLike[str]) -> None:
 
 def table_text(results: Results) -> str:
     """The whole of table.md."""
-    parts = ["# Benchmark", "\n".join(words.headline(results))]
-    parts += [main_table(results), _bullets(words.HOW_TO_READ)]
-    if unfinished := words.unfinished(results):
+    parts = ["# Benchmark", "\n".join(sentences.headline(results))]
+    parts += [main_table(results), _bullets(sentences.HOW_TO_READ)]
+    if unfinished := sentences.unfinished(results):
         parts += ["## Rows that did not finish", _bullets(unfinished)]
-    if notes := words.row_notes(results):
+    if notes := sentences.row_notes(results):
         parts += ["## Notes on single rows", _bullets(notes)]
     for table in (
         tables.pairs_table(results),
@@ -45,21 +50,21 @@ def table_text(results: Results) -> str:
     ):
         if table is not None:
             parts += [f"## {table.title}", _markdown(table)]
-    protocol = (f"**{title}**: {sentence}" for title, sentence in words.protocol_lines(results))
+    protocol = (f"**{title}**: {sentence}" for title, sentence in sentences.protocol_lines(results))
     parts += ["## How it was measured", _bullets(protocol)]
     published = tables.published_table()
     sources = (
-        f"[{source.title}]({source.url}), {words.source_words(source)}"
-        for source in words.published_sources()
+        f"[{source.title}]({source.url}), {sentences.source_words(source)}"
+        for source in sentences.published_sources()
     )
     parts += [f"## {published.title}", published.note, _markdown(published), _bullets(sources)]
-    environment = (f"{name}: {value}" for name, value in words.environment_lines(results))
+    environment = (f"{name}: {value}" for name, value in sentences.environment_lines(results))
     parts += ["## Environment and settings", _bullets(environment)]
     return "\n\n".join(parts).replace("<", "&lt;") + "\n"  # an error's own words are no tags
 
 
 def main_table(results: Results) -> str:
-    """The table that people come for; one below the other where a run has several computing types."""
+    """Measured beside published, which people come for; one table per dtype, one below the other."""
     groups = report_groups(results)
     dtypes = list(dict.fromkeys(group.dtype for group in groups))
     parts = []
@@ -82,7 +87,7 @@ def _cells(line: Line) -> list[str]:
     ]
 
 
-def _markdown(table: tables.Table) -> str:
+def _markdown(table: Table) -> str:
     return text_table(table.header, table.rows, table.text_columns)
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measures import FAILED, Row
-from maskrcnn_benchmark.benchmark.report.protocol import describe_protocol
+from maskrcnn_benchmark.benchmark.measure.protocol import describe_protocol
 from maskrcnn_benchmark.benchmark.results import (
     RESULTS_FILE,
     SCHEMA_VERSION,
@@ -18,16 +17,17 @@ from maskrcnn_benchmark.benchmark.results import (
     Settings,
     load_results,
 )
+from maskrcnn_benchmark.benchmark.row import FAILED, Row
 from maskrcnn_benchmark.benchmark.typed_json import to_plain
 from maskrcnn_benchmark.utils.whole_file import TEMPORARY_SUFFIX
 
-# What makes two environments one: a run goes on only where these are as they were.
+# A run is continued only where these entries of the environment are as they were.
 SAME_PLACE = ("device", "num_processes", "num_threads", "torch")
 OTHER_COMMIT = "Measured at commit"
 
 
 def start_results(environment: Environment, settings: Settings) -> Results:
-    """A run without rows."""
+    """The results of a run that has no rows yet."""
     protocol = describe_protocol(settings, environment.device_type)
     return Results(SCHEMA_VERSION, environment, settings, protocol, (), ())
 
@@ -36,7 +36,7 @@ def check_folder(folder: Path, is_resumed: bool) -> None:
     """Makes the folder of a run.
 
     Raises:
-        ValueError: it cannot be written, holds a run that is not to be continued, or none that is.
+        ValueError: it cannot be written, holds a run without --resume, or holds none with it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,11 +51,14 @@ def check_folder(folder: Path, is_resumed: bool) -> None:
             "give another folder"
         )
     if is_resumed and not holds_run:
-        raise ValueError(f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}")
+        raise ValueError(
+            f"--resume: --output-dir {str(folder)!r} holds no {RESULTS_FILE}; give the folder of the run, or "
+            "leave --resume out"
+        )
 
 
 def resume(folder: Path, new: Results) -> Results:
-    """`new` with the finished rows of the folder's run; failed ones are measured again.
+    """Adds the finished rows of the folder's run to `new`; failed ones are measured again.
 
     Raises:
         ValueError: that run had other settings, or took place elsewhere.
@@ -79,7 +82,7 @@ def resume(folder: Path, new: Results) -> Results:
 
 
 def _kept(rows: Sequence[Row], old: Environment, new: Environment) -> tuple[Row, ...]:
-    """The rows that need not be measured again; where the code has changed since, they say so."""
+    """The rows that need not be measured again, with a note where they are of another commit."""
     kept = [row for row in rows if row.status != FAILED]
     if old.commit == new.commit:
         return tuple(kept)

@@ -14,10 +14,15 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import Row
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb, tensors_gb
-from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds, number
-from maskrcnn_benchmark.benchmark.report.report_rows import missing_word, time_ms
+from maskrcnn_benchmark.benchmark.report.quantities import (
+    memory_gb,
+    milliseconds,
+    missing_word,
+    number,
+    tensors_gb,
+    time_ms,
+)
+from maskrcnn_benchmark.benchmark.row import Row
 
 EXACT = "exact"  # a number that the same code gives again to the last digit
 UNKNOWN = "not recorded"
@@ -40,7 +45,7 @@ class Change(NamedTuple):
 
     @property
     def logarithm(self) -> float | None:
-        """Of after / before."""
+        """Natural logarithm of after / before; None where one is missing or 0."""
         before, after = self.values
         return math.log(after / before) if before and after else None
 
@@ -71,16 +76,16 @@ def row_changes(before: Row, after: Row, is_paired: bool) -> Iterator[Change]:
         milliseconds(times[1], missing_word(after)),
     )
     yield Change("inference (ms)", times, words, _inference_noise(before, after, is_paired))
-    rates = (_training_rate(before), _training_rate(after))
-    yield _change("training (images/s per process)", rates, 2, _training_noise(before, after, is_paired))
+    speeds = (_training_speed(before), _training_speed(after))
+    yield _change("training (images/s per process)", speeds, 2, _training_noise(before, after, is_paired))
     both_allocated = _is_allocated(before) and _is_allocated(after)
     memory = (memory_gb(before), memory_gb(after))
     yield _change("training memory (GB)", memory, 3, EXACT if both_allocated else UNKNOWN)
     yield _change("training memory, tensors (GB)", (tensors_gb(before), tensors_gb(after)), 3, EXACT)
-    batches = (_rates_by_batch(before), _rates_by_batch(after))
+    batches = (_speeds_by_batch(before), _speeds_by_batch(after))
     for batch in sorted({*batches[0], *batches[1]}):
-        rates = (batches[0].get(batch), batches[1].get(batch))
-        yield _change(f"inference at batch {batch} (images/s)", rates, 2, UNKNOWN)
+        speeds = (batches[0].get(batch), batches[1].get(batch))
+        yield _change(f"inference at batch {batch} (images/s)", speeds, 2, UNKNOWN)
     yield _change("parameters", (before.parameters, after.parameters), 0, EXACT)
     yield _change("GMACs", (_gmacs(before), _gmacs(after)), 2, EXACT)
     for kind in ("box", "mask"):
@@ -91,11 +96,11 @@ def _change(what: str, values: Two, digits: int, noise: float | str) -> Change:
     return Change(what, values, (number(values[0], digits), number(values[1], digits)), noise)
 
 
-def _training_rate(row: Row) -> float | None:
+def _training_speed(row: Row) -> float | None:
     return None if row.training_throughput is None else row.training_throughput.per_process
 
 
-def _rates_by_batch(row: Row) -> dict[int, float | None]:
+def _speeds_by_batch(row: Row) -> dict[int, float | None]:
     return {entry.batch_size: entry.images_per_second for entry in row.throughput}
 
 
@@ -132,7 +137,7 @@ def _training_noise(before: Row, after: Row, is_paired: bool) -> float | str:
 
 
 def _paired_noise(before: Sequence[float], after: Sequence[float]) -> float:
-    """How far nine tenths of the single changes, as logarithms, lie from the median one at most."""
+    """The distance to the median change that nine tenths of the single changes stay within, as logarithms."""
     changes = [math.log(b / a) for a, b in zip(before, after, strict=True)]
     middle = statistics.median(changes)
     distances = sorted(abs(change - middle) for change in changes)

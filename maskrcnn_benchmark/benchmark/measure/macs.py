@@ -10,21 +10,21 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskrcnn_benchmark.benchmark.measure.load import Images
+from maskrcnn_benchmark.benchmark.measure.images import Images
 from maskrcnn_benchmark.benchmark.measure.stages import StageMeter, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
-from maskrcnn_benchmark.benchmark.measures import STAGES, Macs
+from maskrcnn_benchmark.benchmark.row import STAGES, Macs
 
 FLOPS_PER_MAC = 2
 CORNERS = 4  # of the bilinear interpolation of one sample
-ADAPTIVE_SAMPLING = 2  # assumed where RoIAlign's samples a bin depend on the region's size
+ADAPTIVE_SAMPLING = 2  # assumed where RoIAlign's samples per bin depend on the RoI's size
 
 
 def count_macs(subject: Subject, images: Images) -> Macs:
-    """Of the first image: convolutions, matrix products and RoIAlign's interpolation.
+    """Counts the MACs of the first image: convolutions, matrix products and RoIAlign's interpolation.
 
-    Counted on the path that training takes: the fused convolutions of inference, which the counter does not
-    know, do the same arithmetic.
+    It takes the path of training. Inference fuses convolutions into operators that the counter does not know;
+    they do the same arithmetic.
     """
     subject.model.eval()
     sample = images.test_image(0)
@@ -42,7 +42,7 @@ def count_macs(subject: Subject, images: Images) -> Macs:
 
 @contextmanager
 def training_path(model: nn.Module) -> Iterator[None]:
-    """Gradients on, for nobody: no parameter asks for one, so that nothing is kept."""
+    """Enables gradients while no parameter asks for one: the path of training, with nothing kept."""
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in wanted:
         parameter.requires_grad_(False)
@@ -74,7 +74,7 @@ def multilevel_roi_align_flops(
     channels_last: bool,
     out_shape: Any = None,
 ) -> int:
-    """Of `maskrcnn_benchmark::roi_align`, from the shapes of its arguments."""
+    """Flops of `maskrcnn_benchmark::roi_align`, from the shapes of its arguments."""
     return _interpolation_flops(rois_shape[0], feature_shapes[0][1], pooled_h * pooled_w, sampling_ratio)
 
 
@@ -88,7 +88,7 @@ def single_level_roi_align_flops(
     aligned: bool,
     out_shape: Any = None,
 ) -> int:
-    """Of `torchvision::roi_align`, from the shapes of its arguments."""
+    """Flops of `torchvision::roi_align`, from the shapes of its arguments."""
     return _interpolation_flops(rois_shape[0], feature_shape[1], pooled_h * pooled_w, sampling_ratio)
 
 
@@ -98,7 +98,7 @@ def _interpolation_flops(num_rois: int, channels: int, bins: int, sampling_ratio
 
 
 def _padded_hw(batch: Any, image_shape: torch.Size) -> tuple[int, int]:
-    """Height and width of what the network gets; the image's own where the network pads by itself."""
+    """Height and width of the network's input; of the image itself where the network does the padding."""
     tensors = getattr(getattr(batch, "images", None), "tensors", None)
     height, width = (image_shape if tensors is None else tensors.shape)[-2:]
     return int(height), int(width)

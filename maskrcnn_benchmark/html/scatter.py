@@ -1,12 +1,12 @@
-"""AP against time or memory as inline SVG: no library, no script, colours from the page's style sheet."""
+"""A scatter plot as inline SVG: no library, no script, colours from the page's style sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maskrcnn_benchmark.benchmark.report.html_parts import text
-from maskrcnn_benchmark.benchmark.report.svg_axis import Axis, make_axis, tick_words
+from maskrcnn_benchmark.html.axis import Axis, make_axis, tick_text
+from maskrcnn_benchmark.html.elements import Html, element
 
 WIDTH, HEIGHT = 440, 320
 LEFT, RIGHT, TOP, BOTTOM = 46, 34, 12, 62
@@ -19,12 +19,14 @@ class Point:
     """One marker.
 
     Attributes:
-        kind: "full": measured in both directions; "half": AP is the published one; "hollow": both published.
+        colour: of page.html.
+        kind: how it is filled: "full", "half" or "hollow". A thin line ties a hollow one to the filled one of
+            the same name.
         description: in words, for who points at it or cannot see it.
     """
 
     name: str
-    family: str
+    colour: str
     kind: str
     x: float
     y: float
@@ -33,7 +35,7 @@ class Point:
 
 def scatter(
     key: str, title: str, x_title: str, points: Sequence[Point], second_scale: tuple[float, str] | None
-) -> str:
+) -> Html:
     """A plot of at least one point.
 
     Args:
@@ -44,76 +46,85 @@ def scatter(
     y_axis = make_axis([point.y for point in points], HEIGHT - BOTTOM, TOP)
     words = "; ".join(point.description for point in points)
     behind = sorted(points, key=lambda point: point.kind != "hollow")
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key}-t {key}-d">',
-        f'<title id="{key}-t">{text(title)}</title><desc id="{key}-d">{text(words)}</desc>',
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    return element(
+        "svg",
+        element("title", title, id=f"{key}-t"),
+        element("desc", words, id=f"{key}-d"),
         *_grid(x_axis, y_axis, second_scale),
-        f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">',
-        f"{text(x_title)}</text>",
+        element("text", x_title, x=middle, y=HEIGHT - 6, text_anchor="middle"),
         *_ties(points, x_axis, y_axis),
         *(_marker(point, x_axis, y_axis) for point in behind),
         *_labels(points, x_axis, y_axis),
-        "</svg>",
-    ]
-    return "".join(parts)
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_labelledby=f"{key}-t {key}-d",
+    )
 
 
-def marker_sample(kind: str) -> str:
+def marker_sample(kind: str) -> Html:
     """A marker for the legend."""
-    circle = f'<circle cx="9" cy="9" r="{RADII[kind]}" class="{kind}"/>'
-    return f'<svg width="18" height="18" aria-hidden="true">{circle}</svg>'
+    circle = element("circle", cx=9, cy=9, r=RADII[kind], class_=kind)
+    return element("svg", circle, width=18, height=18, aria_hidden="true")
 
 
-def _grid(x_axis: Axis, y_axis: Axis, second_scale: tuple[float, str] | None) -> list[str]:
-    bottom = HEIGHT - BOTTOM
+def _grid(x_axis: Axis, y_axis: Axis, second_scale: tuple[float, str] | None) -> list[Html]:
+    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
     for value in y_axis.ticks():
         y = y_axis.place(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_tick(LEFT - 8, y + 4, "end", tick_words(value, y_axis.step)))
+        parts.append(_line("grid", LEFT, y, right, y))
+        parts.append(_tick(LEFT - 8, y + 4, "end", tick_text(value, y_axis.step)))
     for value in x_axis.ticks():
         x = x_axis.place(value)
-        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(_tick(x, bottom + 17, "middle", tick_words(value, x_axis.step)))
+        parts.append(_line("axis", x, bottom, x, bottom + 4))
+        parts.append(_tick(x, bottom + 17, "middle", tick_text(value, x_axis.step)))
         if second_scale is not None:
-            worth = value * second_scale[0]
+            worth, unit = value * second_scale[0], second_scale[1]
             digits = 0 if second_scale[0] >= 50 else 2
-            parts.append(_tick(x, bottom + 32, "middle", f"{worth:.{digits}f} {second_scale[1]}"))
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
+            parts.append(_tick(x, bottom + 32, "middle", f"{worth:.{digits}f} {unit}"))
+    parts.append(_line("axis", LEFT, bottom, right, bottom))
     return parts
 
 
-def _tick(x: float, y: float, anchor: str, words: str) -> str:
-    return f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(words)}</text>'
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Html:
+    return element("line", class_=kind, x1=f"{x1:.1f}", y1=f"{y1:.1f}", x2=f"{x2:.1f}", y2=f"{y2:.1f}")
 
 
-def _marker(point: Point, x_axis: Axis, y_axis: Axis) -> str:
-    return (
-        f'<circle class="{point.kind} {point.family}" cx="{x_axis.place(point.x):.1f}" '
-        f'cy="{y_axis.place(point.y):.1f}" r="{RADII[point.kind]}">'
-        f"<title>{text(point.description)}</title></circle>"
+def _tick(x: float, y: float, anchor: str, words: str) -> Html:
+    return element("text", words, class_="tick", x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+
+
+def _marker(point: Point, x_axis: Axis, y_axis: Axis) -> Html:
+    x, y = f"{x_axis.place(point.x):.1f}", f"{y_axis.place(point.y):.1f}"
+    description = element("title", point.description)
+    return element(
+        "circle", description, class_=f"{point.kind} {point.colour}", cx=x, cy=y, r=RADII[point.kind]
     )
 
 
 def _tied(points: Sequence[Point]) -> list[tuple[Point, Point]]:
-    """Each published point with the measured one of the same name, where there is one."""
-    measured = {point.name: point for point in points if point.kind != "hollow"}
+    """Each hollow point with the filled one of the same name, where there is one."""
+    filled = {point.name: point for point in points if point.kind != "hollow"}
     return [
-        (point, measured[point.name]) for point in points if point.kind == "hollow" and point.name in measured
+        (point, filled[point.name]) for point in points if point.kind == "hollow" and point.name in filled
     ]
 
 
-def _ties(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
+def _ties(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[Html]:
     """A thin line between those two."""
     return [
-        f'<line class="tie {one.family}" x1="{x_axis.place(one.x):.1f}" y1="{y_axis.place(one.y):.1f}" '
-        f'x2="{x_axis.place(other.x):.1f}" y2="{y_axis.place(other.y):.1f}"/>'
+        _line(
+            f"tie {one.colour}",
+            *(x_axis.place(one.x), y_axis.place(one.y)),
+            *(x_axis.place(other.x), y_axis.place(other.y)),
+        )
         for one, other in _tied(points)
     ]
 
 
-def _labels(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
-    """Each name once, beside its measured point where there is one, on a side that is still free.
+def _labels(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[Html]:
+    """Each name once, beside its filled point where there is one, on a side that is still free.
 
     A name without room is left out: the marker says it when pointed at, and the table has it.
     """
@@ -138,7 +149,7 @@ def _labels(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> list[str]:
         place = next((c for c in candidates if _is_free(c, width, taken)), None)
         if place is not None:
             taken.append(_label_box(place, width))
-            parts.append(f'<text x="{place[0]:.1f}" y="{place[1]:.1f}">{text(point.name)}</text>')
+            parts.append(element("text", point.name, x=f"{place[0]:.1f}", y=f"{place[1]:.1f}"))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""The images and objects that detectors are measured on: drawn from COCO's statistics, or a data set's."""
+"""The images and objects that detectors are measured on: drawn from COCO's statistics, or a dataset's."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Images(Protocol):
         """An image as testing sees it."""
 
     def train_batch(self, step: int, num_images: int) -> list[Sample]:
-        """Images of one orientation, upright or not, as training groups them."""
+        """Images of one orientation, portrait or landscape, as training groups them."""
 
 
 @dataclass(frozen=True)
 class DrawnImages:
-    """Smooth noise of COCO's sizes, with COCO's numbers and sizes of objects.
+    """Smooth noise of COCO's image sizes, with COCO's numbers and sizes of objects.
 
     Attributes:
-        short_side, long_side: what the short side is resized to, and the most of the long one.
+        short_side, long_side: length of the short side after resizing, and limit of the long one.
         num_classes: with the background.
     """
 
@@ -62,12 +62,12 @@ class DrawnImages:
     source: str = "COCO statistics"
 
     def test_image(self, index: int) -> Sample:
-        """Image `index`."""
+        """Draws image `index`."""
         rng = np.random.default_rng([self.seed, 0, index])
         return self._draw(rng, self.statistics.draw_size(rng))
 
     def train_batch(self, step: int, num_images: int) -> list[Sample]:
-        """The images of a step; the first one's orientation decides for all."""
+        """Draws the images of a step; the first one's orientation decides for all."""
         rng = np.random.default_rng([self.seed, 1, step])
         sizes = [self.statistics.draw_size(rng)]
         while len(sizes) < num_images:
@@ -90,7 +90,7 @@ class DrawnImages:
 
 @dataclass(frozen=True)
 class DatasetImages:
-    """The images of a data set: `test` without, `train` with the transforms of training."""
+    """The images of a dataset: `test` as testing transforms them, `train` as training does."""
 
     test: COCODataset
     train: COCODataset
@@ -98,11 +98,11 @@ class DatasetImages:
     seed: int = 0
 
     def test_image(self, index: int) -> Sample:
-        """Image `index`, from the start again after the last one."""
+        """Image `index`; after the last one they start again."""
         return sample_of(self.test, index % len(self.test))
 
     def train_batch(self, step: int, num_images: int) -> list[Sample]:
-        """Images drawn at random; of the first one's orientation as far as there are such."""
+        """Images drawn at random, all of the first one's orientation."""
         rng = np.random.default_rng([self.seed, 1, step])
         upright = self.train.aspect_ratios().numpy() >= 1
         first = int(rng.integers(len(upright)))
@@ -112,10 +112,10 @@ class DatasetImages:
 
 
 def make_images(cfg: ConfigNode, dataset: str | None, seed: int) -> Images:
-    """Images of the config's test size: of the data set where one is given, else drawn.
+    """Images of the config's test size, from the dataset where one is given, else drawn.
 
     Raises:
-        ValueError: the data set is not in the catalogue, or not there.
+        ValueError: the dataset is not in the catalogue, or its files are missing.
     """
     if dataset is None:
         return DrawnImages(
@@ -130,19 +130,19 @@ def make_images(cfg: ConfigNode, dataset: str | None, seed: int) -> Images:
 
 
 def sample_of(dataset: COCODataset, index: int) -> Sample:
-    """An image of a data set."""
+    """Image `index` of a dataset with its objects."""
     image, target, _ = dataset[index]
     info = dataset.get_img_info(index)
     return Sample(image, target, (int(info["width"]), int(info["height"])))
 
 
 def is_upright(size_wh: tuple[int, int]) -> bool:
-    """Whether training would put the image among those at least as high as wide."""
+    """Whether training groups the image with those at least as high as wide."""
     return size_wh[1] >= size_wh[0]
 
 
 def draw_picture(rng: np.random.Generator, height: int, width: int) -> Tensor:
-    """Smooth noise, uint8 [3, height, width]: a network's answers to it vary from place to place."""
+    """Smooth noise, uint8 [3, height, width]: what a network computes on it varies from place to place."""
     grains = (-(-height // PIXELS_PER_GRAIN) + 1, -(-width // PIXELS_PER_GRAIN) + 1)
     coarse = torch.from_numpy(rng.random((1, 3, *grains), dtype=np.float32))
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)

@@ -1,6 +1,6 @@
 """What a report says of each row: measured beside published, each relative to its own R-50.
 
-Hardware differs between the two, so that only the ratios compare. table.py and html_report.py show these.
+Hardware differs between the two, so only the ratios compare. markdown_page.py and html_page.py show these.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import OUT_OF_MEMORY, Row
 from maskrcnn_benchmark.benchmark.published import (
     BASELINE_BODY,
     AreaAP,
@@ -18,9 +17,9 @@ from maskrcnn_benchmark.benchmark.published import (
     baseline_of,
     find_published,
 )
-from maskrcnn_benchmark.benchmark.report.report_memory import comparable_memory
-from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE
+from maskrcnn_benchmark.benchmark.report.quantities import comparable_memory, missing_word, quotient, time_ms
 from maskrcnn_benchmark.benchmark.results import Results
+from maskrcnn_benchmark.benchmark.row import Row
 
 
 class Beside(NamedTuple):
@@ -38,7 +37,7 @@ class Line:
 
     Attributes:
         label: the backbone, and what tells it from others of this backbone where there are several.
-        memory: of training, in GB of 10^9 bytes, of the kind that compares (report_memory.py).
+        memory: of training, in GB of 10^9 bytes, of the kind that compares (quantities.py).
         time: of one image, in milliseconds.
         box_ap, mask_ap: measured, in percent.
         missing: what to say where a measured number is absent: "-", "out of memory" or "failed".
@@ -67,7 +66,7 @@ class Line:
 
 
 class Group(NamedTuple):
-    """The lines of one detector in one computing type."""
+    """The lines of one detector in one dtype."""
 
     detector: str
     dtype: str
@@ -79,7 +78,7 @@ class Group(NamedTuple):
 
 
 def report_groups(results: Results) -> list[Group]:
-    """All rows of a run, grouped by detector and computing type, in the order of the run."""
+    """All rows of a run, grouped by detector and dtype, in the order of the run."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for row in results.rows:
         groups.setdefault((row.detector, row.dtype), []).append(make_line(row, results.rows))
@@ -87,7 +86,7 @@ def report_groups(results: Results) -> list[Group]:
 
 
 def make_line(row: Row, rows: Sequence[Row]) -> Line:
-    """A row beside its published one; `rows` are those among which its R-50 is looked for."""
+    """A row beside its published one; its R-50 is looked for among `rows`."""
     base = _baseline_row(row, rows)
     published = find_published(row.config)
     published_base = None if published is None else baseline_of(published)
@@ -119,20 +118,8 @@ def label_of(row: Row, rows: Sequence[Row]) -> str:
     return f"{body_of(row)} ({row.name if published is None else published.kind})"
 
 
-def time_ms(row: Row) -> float | None:
-    """Median milliseconds of one image."""
-    return None if row.inference is None else row.inference.median_ms
-
-
-def missing_word(row: Row) -> str:
-    """What stands where a number of the row is missing."""
-    if not row.reason:
-        return NOT_THERE
-    return "out of memory" if row.status == OUT_OF_MEMORY else "failed"
-
-
 def _baseline_row(row: Row, rows: Sequence[Row]) -> Row | None:
-    """R-50 of the same implementation, detector and computing type.
+    """R-50 of the same implementation, detector and dtype.
 
     Of several it is the one that the published row is relative to, else that of the same schedule. (They
     differ in more than the schedule: the 1x configs freeze two stages, which saves memory.)
@@ -163,14 +150,10 @@ def _beside(
     rows: tuple[Row, Row | None],
     published: tuple[PublishedRow | None, PublishedRow | None],
 ) -> Beside:
-    """A quantity of a row and of its published one, each with its R-50 as the second."""
+    """One quantity of a row and of its published row; the second of each pair is its R-50."""
     values = [None if one is None else measured_of(one) for one in rows]
     others = [None if one is None else published_of(one) for one in published]
-    return Beside(values[0], others[0], _quotient(*values), _quotient(*others))
-
-
-def _quotient(value: float | None, base: float | None) -> float | None:
-    return value / base if value is not None and base else None
+    return Beside(values[0], others[0], quotient(*values), quotient(*others))
 
 
 def _area_ap(scores: dict[str, float | None] | None) -> AreaAP | None:
