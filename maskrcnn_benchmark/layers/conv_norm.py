@@ -3,7 +3,7 @@
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
 the folded weight is prepared once, and on a CPU convolution and ReLU, mostly the sum too, are one pass: by
-Winograd's method (3x3 of stride 1), else by oneDNN, or under `int16_products` by our own matrix product.
+Winograd's method (3x3 of stride 1), else by oneDNN, or, in 16-bit integers, by our own matrix product.
 `fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in float32 is
 not made.
 """
@@ -92,7 +92,7 @@ def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tenso
 def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -> Prepared:
     """What `conv` has prepared for inputs like x."""
     dtype = _compute_dtype(x, conv)
-    int16 = method in ("winograd", "direct") and multiplies_int16(x.device, dtype)
+    int16 = method in ("winograd", "direct") and multiplies_int16(conv, x.device, dtype)
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
 
@@ -130,7 +130,7 @@ def _choose_method(x: Tensor, conv: Conv2d) -> Method:
     dtype = _compute_dtype(x, conv)
     if x.device.type == "cpu" and dtype == torch.float32 and fits_winograd(conv):
         return "winograd"
-    if multiplies_int16(x.device, dtype) and fits_direct([x], conv):
+    if multiplies_int16(conv, x.device, dtype) and fits_direct([x], conv):
         return "direct"
     return "onednn" if _fits_onednn(x, dtype) else "torch"
 

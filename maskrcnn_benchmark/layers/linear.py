@@ -1,4 +1,4 @@
-"""Fully connected layers, which multiply 16-bit integers where `int16_products` asks for it."""
+"""Fully connected layers, which multiply 16-bit integers where they are set to."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fused_linear(
 
 
 def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
-    if not runs_prepared(x, layer) or not multiplies_int16(x.device, autocast_dtype(x) or x.dtype):
+    if not runs_prepared(x, layer) or not multiplies_int16(layer, x.device, autocast_dtype(x) or x.dtype):
         return False
     return x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
 

@@ -13,7 +13,6 @@ from maskrcnn_benchmark.benchmark.measure.training import TrainingRun, training_
 from maskrcnn_benchmark.benchmark.measures import MASK, OURS, BatchThroughput
 from maskrcnn_benchmark.benchmark.run.job import INFERENCE, PREPARATION, TRAINING, Job, Journal
 from maskrcnn_benchmark.benchmark.run.prepare import Prepared, make_peer, make_prepared
-from maskrcnn_benchmark.engine.precision import describe_dtype
 from maskrcnn_benchmark.utils import comm
 
 SPLIT_IMAGES = 20  # at most: the split needs fewer than the headline
@@ -27,7 +26,7 @@ def measure(job: Job, journal: Journal, device: torch.device, idle_mib: float) -
     torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
         ready = (make_prepared if job.implementation == OURS else make_peer)(job, device)
-        journal.add("computed_in", describe_dtype(ready.subject.dtype, ready.subject.device))
+        journal.add("computed_in", str(ready.subject.precision))
         how = ready.settle_weights()
     if TRAINING in job.parts:
         _measure_training(job, journal, ready, idle_mib)
