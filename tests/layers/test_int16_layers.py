@@ -37,9 +37,9 @@ def _seed() -> None:
 
 
 LAYERS: list[tuple[str, Callable[[], Conv2d]]] = [
-    ("direct", lambda: Conv2d(32, 48, 1, bias=False)),
+    ("implicit_gemm", lambda: Conv2d(32, 48, 1, bias=False)),
     ("winograd", lambda: Conv2d(32, 48, 3, padding=1)),
-    ("direct", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
+    ("implicit_gemm", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
     ("onednn", lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
 ]
 

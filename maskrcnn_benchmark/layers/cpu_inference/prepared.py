@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Method = Literal["winograd", "direct", "onednn", "torch"]
+Method = Literal["winograd", "implicit_gemm", "onednn", "torch"]
 Stamp = tuple[tuple[int, int], ...]
 
 
