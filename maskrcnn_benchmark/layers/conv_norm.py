@@ -41,17 +41,25 @@ class Conv2d(PreparesWeight, nn.Conv2d):
     """nn.Conv2d with room for its prepared weight."""
 
 
+PLAIN = (Conv2d, nn.Conv2d)
+# Norms whose output nobody else needs. One of another class may keep its output for backward.
+IN_PLACE_AFTER = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
 def fused_conv2d(
     x: Tensor,
-    conv: nn.Conv2d,
+    conv: nn.Module,
     norm: nn.Module | None = None,
     relu: bool = False,
     residual: Tensor | None = None,
 ) -> Tensor:
     """relu(norm(conv(x)) + residual): x [N,C,H,W] -> [N,D,H',W'].
 
-    `residual` [N,D,H',W'] is consumed: with gradients off, its memory may become the result's.
+    A convolution of another class than `Conv2d` or nn.Conv2d runs layer by layer. `residual` [N,D,H',W'] is
+    consumed: with gradients off, its memory may become the result's.
     """
+    if not isinstance(conv, nn.Conv2d) or type(conv) not in PLAIN:
+        return _run_layers(x, conv, norm, relu, residual)
     assert conv.padding_mode == "zeros" and not isinstance(conv.padding, str), "only zero padding is fused"
     if isinstance(conv, Conv2d) and runs_prepared(x, conv):
         return _run_prepared(x, conv, norm, relu, residual)
@@ -80,10 +88,23 @@ def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | Non
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
+def _run_layers(
+    x: Tensor, conv: nn.Module, norm: nn.Module | None, relu: bool, residual: Tensor | None
+) -> Tensor:
+    """The same with layers of any class, none of whose outputs is written over."""
+    out: Tensor = conv(x) if norm is None else norm(conv(x))
+    if residual is not None:
+        out = out + residual
+    return out.relu() if relu else out
+
+
 def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tensor | None) -> Tensor:
-    """Norm that could not be folded, sum and ReLU; the last two in place, which autograd allows here."""
+    """Norm that could not be folded, sum and ReLU; the last two in place where autograd surely allows it."""
     if norm is not None and not isinstance(norm, FrozenBatchNorm2d):
         out = norm(out)
+        if not isinstance(norm, IN_PLACE_AFTER):
+            out = out if residual is None else out + residual
+            return out.relu() if relu else out
     if residual is not None:
         out = out.add_(residual)
     return out.relu_() if relu else out
