@@ -27,6 +27,7 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.data.classification import make_classification_loader
 from maskrcnn_benchmark.data.datasets.image_folder import open_splits
 from maskrcnn_benchmark.data.transforms.crops import CenterCrop, RandomResizedCrop
+from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.pretrain import Accuracy, build_epochs, make_pretrain_config, save_backbone
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
@@ -35,7 +36,7 @@ from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.classifier import Classifier, build_classifier
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
+from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
@@ -82,8 +83,8 @@ def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) ->
     arguments = {"iteration": 0} | (checkpointer.resume() if args.resume else {})
     start = arguments["iteration"]
     train_loader = make_classification_loader(cfg, splits[0], True, start)
-    dtype = compute_dtype(cfg.DTYPE, device)
-    accuracy = Accuracy(model, make_classification_loader(cfg, splits[1], False), device, dtype, {})
+    precision = resolve_precision(cfg.DTYPE, device, training=True)
+    accuracy = Accuracy(model, make_classification_loader(cfg, splits[1], False), device, precision, {})
     writers = open_metric_writers(cfg.OUTPUT_DIR, start) if is_main else []
     result = do_train(
         comm.distribute(model, device),

@@ -31,6 +31,7 @@ from maskrcnn_benchmark.engine.full_test import (
     make_evaluation_options,
     run_test,
 )
+from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
 from maskrcnn_benchmark.engine.report import ResultRow
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
@@ -39,7 +40,7 @@ from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.device import compute_dtype, resolve_device
+from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
@@ -168,7 +169,8 @@ def main() -> int:
         comm.init_process_group(device)
         if args.replay:
             model = build_detection_model(cfg).to(device)
-            print("losses:", replay(model, args.replay, device, compute_dtype(cfg.DTYPE, device)))
+            precision = resolve_precision(cfg.DTYPE, device, training=True)
+            print("losses:", replay(model, args.replay, device, precision))
             return 0
         cfg = make_seeded_config(cfg, args.resume)
         run = prepare(cfg, args, device)

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
-from maskrcnn_benchmark.engine.precision import computing_in
+from maskrcnn_benchmark.engine.precision import Precision, running_in
 from maskrcnn_benchmark.modeling.backbone.vgg import VGG_LAYERS
 from maskrcnn_benchmark.modeling.classifier import detector_state, labels_of
 from maskrcnn_benchmark.utils import comm
@@ -74,18 +74,18 @@ class Accuracy:
     model: nn.Module
     data_loader: Iterable[Any]
     device: torch.device
-    dtype: torch.dtype
+    precision: Precision
     results: Mapping[str, float]
 
     def __call__(self, is_last: bool) -> Mapping[str, float]:
         share_statistics(self.model)
-        self.results = measure_accuracy(self.model, self.data_loader, self.device, self.dtype)
+        self.results = measure_accuracy(self.model, self.data_loader, self.device, self.precision)
         return self.results
 
 
 @torch.no_grad()
 def measure_accuracy(
-    model: nn.Module, data_loader: Iterable[Any], device: torch.device, dtype: torch.dtype
+    model: nn.Module, data_loader: Iterable[Any], device: torch.device, precision: Precision
 ) -> dict[str, float]:
     """Percentage of the images whose class comes first (val/top1), or among the first five (val/top5).
 
@@ -94,7 +94,7 @@ def measure_accuracy(
     model.eval()
     first, among_five, count = (torch.zeros((), device=device, dtype=torch.float64) for _ in range(3))
     for images, targets, _ in data_loader:
-        with computing_in(dtype, device):
+        with running_in(model, precision, device):
             logits = model(images.to(device, non_blocking=True))
         labels = labels_of(targets).to(device, non_blocking=True)
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.unsqueeze(1)  # [N, 5]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.engine.loss_monitor import Batch, Step
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -92,7 +93,7 @@ def save_replay(folder: str | os.PathLike[str], step: Step, model: nn.Module) ->
 
 
 def replay(
-    model: nn.Module, path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype
+    model: nn.Module, path: str | os.PathLike[str], device: torch.device, precision: Precision
 ) -> dict[str, float]:
     """Runs the saved iteration, forward and backward, with anomaly detection, and returns the losses.
 
@@ -107,7 +108,7 @@ def replay(
     for saved in data["batches"]:
         images, targets, _ = load_batch(saved)
         with torch.autograd.detect_anomaly(check_nan=True):
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with precision.autocast(device):
                 losses = model(images.to(device), targets)
             for name, loss in losses.items():
                 values[name] = values.get(name, 0.0) + loss.item() / len(data["batches"])

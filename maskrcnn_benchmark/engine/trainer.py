@@ -76,7 +76,7 @@ def do_train(
     options = options or TrainOptions(max_iter=len(data_loader))  # type: ignore[arg-type]
     start = int(arguments.setdefault("iteration", 0))
     batches = iter(data_loader)
-    scaler = torch.amp.GradScaler(device.type, enabled=options.dtype == torch.float16)
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision.dtype == torch.float16)
     restore_run(arguments, scaler, device)  # after iter(), which draws from the random generators
     monitor = LossMonitor(device, check_gradients=not scaler.is_enabled())
     log = TrainLog(start, options.max_iter, options.log_period, device)
@@ -169,7 +169,7 @@ def backward(
         with ExitStack() as stack:
             if index + 1 < options.accumulation_steps:
                 stack.enter_context(without_exchange(model))
-            with torch.autocast(device.type, dtype=options.dtype, enabled=options.dtype != torch.float32):
+            with options.precision.autocast(device):
                 losses = model(images.to(device, non_blocking=True), targets)
             total = torch.stack(list(losses.values())).sum() / options.accumulation_steps
             scaler.scale(monitor.guard(total)).backward()

@@ -3,7 +3,7 @@
 `fused_conv2d` gives the numbers of the separate layers with less work and less memory. A frozen norm becomes
 part of the weight, so that training keeps no norm output. At inference (gradients off, module in eval mode)
 the folded weight is prepared once, and on a CPU convolution and ReLU, mostly the sum too, are one pass: by
-Winograd's method (3x3 of stride 1), else by oneDNN, or under `int16_products` by our own matrix product.
+Winograd's method (3x3 of stride 1), else by oneDNN, or, in 16-bit integers, by our own matrix product.
 `fused_concat_conv2d` does the same for a 1x1 convolution over a concatenation, which on a CPU in float32 is
 not made.
 """
@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import (
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
     Geometry,
-    direct_conv2d,
-    direct_conv2d_add_,
-    direct_weight,
-    fits_direct,
+    fits_implicit_gemm,
+    implicit_gemm_conv2d,
+    implicit_gemm_conv2d_add_,
+    implicit_gemm_weight,
 )
 from maskrcnn_benchmark.layers.cpu_inference.int16 import multiplies_int16
 from maskrcnn_benchmark.layers.cpu_inference.prepared import (
@@ -41,17 +41,25 @@ class Conv2d(PreparesWeight, nn.Conv2d):
     """nn.Conv2d with room for its prepared weight."""
 
 
+PLAIN = (Conv2d, nn.Conv2d)
+# Norms whose output nobody else needs. One of another class may keep its output for backward.
+IN_PLACE_AFTER = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+
+
 def fused_conv2d(
     x: Tensor,
-    conv: nn.Conv2d,
+    conv: nn.Module,
     norm: nn.Module | None = None,
     relu: bool = False,
     residual: Tensor | None = None,
 ) -> Tensor:
     """relu(norm(conv(x)) + residual): x [N,C,H,W] -> [N,D,H',W'].
 
-    `residual` [N,D,H',W'] is consumed: with gradients off, its memory may become the result's.
+    A convolution of another class than `Conv2d` or nn.Conv2d runs layer by layer. `residual` [N,D,H',W'] is
+    consumed: with gradients off, its memory may become the result's.
     """
+    if not isinstance(conv, nn.Conv2d) or type(conv) not in PLAIN:
+        return _run_layers(x, conv, norm, relu, residual)
     assert conv.padding_mode == "zeros" and not isinstance(conv.padding, str), "only zero padding is fused"
     if isinstance(conv, Conv2d) and runs_prepared(x, conv):
         return _run_prepared(x, conv, norm, relu, residual)
@@ -63,8 +71,8 @@ def fused_concat_conv2d(
 ) -> Tensor:
     """relu(norm(conv(cat(parts, 1)))), with a 1x1 convolution: parts [N,Ci,H,W] -> [N,D,H,W]."""
     if isinstance(conv, Conv2d) and runs_prepared(parts[0], conv) and _runs_unjoined(parts, conv):
-        made = _prepared(parts[0], conv, norm, "direct")
-        return _run_direct(parts, made, conv, norm, relu, None)
+        made = _prepared(parts[0], conv, norm, "implicit_gemm")
+        return _run_implicit_gemm(parts, made, conv, norm, relu, None)
     return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
 
 
@@ -80,10 +88,23 @@ def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | Non
     return F.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
+def _run_layers(
+    x: Tensor, conv: nn.Module, norm: nn.Module | None, relu: bool, residual: Tensor | None
+) -> Tensor:
+    """The same with layers of any class, none of whose outputs is written over."""
+    out: Tensor = conv(x) if norm is None else norm(conv(x))
+    if residual is not None:
+        out = out + residual
+    return out.relu() if relu else out
+
+
 def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tensor | None) -> Tensor:
-    """Norm that could not be folded, sum and ReLU; the last two in place, which autograd allows here."""
+    """Norm that could not be folded, sum and ReLU; the last two in place where autograd surely allows it."""
     if norm is not None and not isinstance(norm, FrozenBatchNorm2d):
         out = norm(out)
+        if not isinstance(norm, IN_PLACE_AFTER):
+            out = out if residual is None else out + residual
+            return out.relu() if relu else out
     if residual is not None:
         out = out.add_(residual)
     return out.relu_() if relu else out
@@ -92,7 +113,7 @@ def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tenso
 def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -> Prepared:
     """What `conv` has prepared for inputs like x."""
     dtype = _compute_dtype(x, conv)
-    int16 = method in ("winograd", "direct") and multiplies_int16(x.device, dtype)
+    int16 = method in ("winograd", "implicit_gemm") and multiplies_int16(conv, x.device, dtype)
     frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
 
@@ -101,8 +122,8 @@ def _prepared(x: Tensor, conv: Conv2d, norm: nn.Module | None, method: Method) -
         assert weight is not None
         if method == "winograd":
             return winograd_weight(weight, int16), bias
-        if method == "direct":
-            return direct_weight(weight, int16), bias
+        if method == "implicit_gemm":
+            return implicit_gemm_weight(weight, int16), bias
         if method == "torch":
             return weight.contiguous(memory_format=torch.channels_last), bias
         geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
@@ -121,7 +142,7 @@ def _runs_unjoined(parts: Sequence[Tensor], conv: Conv2d) -> bool:
     return (
         all(part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
         and _compute_dtype(parts[0], conv) == torch.float32
-        and fits_direct(parts, conv)
+        and fits_implicit_gemm(parts, conv)
     )
 
 
@@ -130,8 +151,8 @@ def _choose_method(x: Tensor, conv: Conv2d) -> Method:
     dtype = _compute_dtype(x, conv)
     if x.device.type == "cpu" and dtype == torch.float32 and fits_winograd(conv):
         return "winograd"
-    if multiplies_int16(x.device, dtype) and fits_direct([x], conv):
-        return "direct"
+    if multiplies_int16(conv, x.device, dtype) and fits_implicit_gemm([x], conv):
+        return "implicit_gemm"
     return "onednn" if _fits_onednn(x, dtype) else "torch"
 
 
@@ -151,8 +172,8 @@ def _run_prepared(
     x = x.to(made.form.dtype)
     if made.form.method == "torch":
         return finish_conv(_plain_conv2d(x, conv, made.weight, made.bias), norm, relu, residual)
-    if made.form.method == "direct":
-        return _run_direct([x], made, conv, norm, relu, residual)
+    if made.form.method == "implicit_gemm":
+        return _run_implicit_gemm([x], made, conv, norm, relu, residual)
     fused_norm = _is_folded(norm)
     fused_relu = relu and fused_norm and residual is None
     if made.form.method == "winograd":
@@ -168,7 +189,7 @@ def _run_prepared(
     return out if fused_relu else finish_conv(out, norm, relu, residual)
 
 
-def _run_direct(
+def _run_implicit_gemm(
     parts: Sequence[Tensor],
     made: Prepared,
     conv: Conv2d,
@@ -178,9 +199,9 @@ def _run_direct(
 ) -> Tensor:
     geometry, fused_norm = Geometry.of(conv), _is_folded(norm)
     if fused_norm and residual is not None and _accumulates(residual, made.form.dtype):
-        return direct_conv2d_add_(residual, parts, made.weight, made.bias, geometry, relu)
+        return implicit_gemm_conv2d_add_(residual, parts, made.weight, made.bias, geometry, relu)
     fused_relu = relu and fused_norm and residual is None
-    out = direct_conv2d(parts, made.weight, made.bias, conv.out_channels, geometry, fused_relu)
+    out = implicit_gemm_conv2d(parts, made.weight, made.bias, conv.out_channels, geometry, fused_relu)
     return out if fused_relu else finish_conv(out, norm, relu, residual)
 
 

@@ -1,4 +1,4 @@
-"""Fully connected layers, which multiply 16-bit integers where `int16_products` asks for it."""
+"""Fully connected layers, which multiply 16-bit integers where they are set to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import POINTWISE, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
+    POINTWISE,
+    implicit_gemm_conv2d,
+    implicit_gemm_weight,
+)
 from maskrcnn_benchmark.layers.cpu_inference.int16 import multiplies_int16
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK
 from maskrcnn_benchmark.layers.cpu_inference.prepared import (
@@ -47,17 +51,17 @@ def fused_linear(
 
     def make() -> tuple[Tensor, Tensor | None]:
         weight, bias = matrix()
-        return direct_weight(weight[:, :, None, None], int16=True), bias
+        return implicit_gemm_weight(weight[:, :, None, None], int16=True), bias
 
     sources = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-    made = prepare(layer, sources, Form("direct", x.dtype, int16=True), make)
+    made = prepare(layer, sources, Form("implicit_gemm", x.dtype, int16=True), make)
     pixels = x.reshape(-1, x.shape[-1], 1, 1)
-    out = direct_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
+    out = implicit_gemm_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
     return out.view(*x.shape[:-1], -1)
 
 
 def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
-    if not runs_prepared(x, layer) or not multiplies_int16(x.device, autocast_dtype(x) or x.dtype):
+    if not runs_prepared(x, layer) or not multiplies_int16(layer, x.device, autocast_dtype(x) or x.dtype):
         return False
     return x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Resize
-from maskrcnn_benchmark.engine.precision import computing_in, inference_dtype
+from maskrcnn_benchmark.engine.precision import Precision, resolve_precision, set_precision
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
@@ -46,14 +46,15 @@ class LoadedDetector:
         class_names: tuple[str, ...] | None,
         min_size: int,
         max_size: int,
-        dtype: torch.dtype,
+        precision: Precision,
     ) -> None:
-        """`min_size`, `max_size`: pixels that images are scaled to, as in Resize. `dtype`: see DTYPE."""
+        """`min_size`, `max_size`: pixels that images are scaled to, as in Resize."""
         self.model = model
         self.config = config
         self.class_names = class_names
         self.min_size, self.max_size = min_size, max_size
-        self.dtype = dtype
+        self.precision = precision
+        set_precision(model, precision)
 
     @property
     def cfg(self) -> ConfigNode:
@@ -80,7 +81,7 @@ class LoadedDetector:
         found = []
         for image in [_as_pixels(each) for each in several]:
             batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
-            with computing_in(self.dtype, device):
+            with self.precision.autocast(device):
                 (boxes,) = self.model(batch)
             assert isinstance(boxes, BoxList)
             found.append(boxes.to("cpu").resize((image.shape[2], image.shape[1])))
@@ -116,7 +117,8 @@ def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> Loa
     device = resolve_device(cfg.MODEL.DEVICE)
     model = build_detection_model(cfg).to(device).eval()
     sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
-    return LoadedDetector(model, cfg, class_names, *sizes, inference_dtype(cfg.DTYPE, device))
+    precision = resolve_precision(cfg.DTYPE, device, training=False)
+    return LoadedDetector(model, cfg, class_names, *sizes, precision)
 
 
 def _as_pixels(image: Image) -> Tensor:

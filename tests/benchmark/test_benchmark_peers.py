@@ -10,6 +10,7 @@ from maskrcnn_benchmark.benchmark.measure.images import DrawnImages
 from maskrcnn_benchmark.benchmark.measure.inference import measure_split
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
 from maskrcnn_benchmark.benchmark.row import MASK
+from maskrcnn_benchmark.engine.precision import FLOAT32
 
 NUM_CLASSES = 81
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def peer() -> TorchvisionDetector:
     torch.manual_seed(0)
-    return TorchvisionDetector(build_torchvision(MASK, NUM_CLASSES, 128, 200), CPU, torch.float32)
+    return TorchvisionDetector(build_torchvision(MASK, NUM_CLASSES, 128, 200), CPU, FLOAT32)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from maskrcnn_benchmark.benchmark.run.processes import Processes
 from maskrcnn_benchmark.benchmark.run.resume import start_results
 from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.engine.precision import FLOAT32
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
@@ -104,7 +105,7 @@ def tiny_settings(steps: int = 1, images: int = 2, quick: bool = True) -> Settin
 def tiny_detector(cfg: ConfigNode) -> OurDetector:
     """The detector with fixed random weights."""
     torch.manual_seed(0)
-    return OurDetector(build_detection_model(cfg), torch.device("cpu"), torch.float32, 32)
+    return OurDetector(build_detection_model(cfg), torch.device("cpu"), FLOAT32, 32)
 
 
 def tiny_cfg(folder: Path, size: tuple[int, int] = SIZE) -> ConfigNode:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.loss_monitor import Batch
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.engine.train_options import TrainOptions
 from maskrcnn_benchmark.engine.trainer import TrainResult, do_train
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -139,7 +140,12 @@ def train(
         arguments["iteration"] * accumulation_steps, batch_size, broken_image, empty_rank, pause, log
     )
     options = TrainOptions(
-        max_iter, accumulation_steps, getattr(torch, dtype), clip_grad_norm, log_period, eval_period
+        max_iter,
+        accumulation_steps,
+        Precision(getattr(torch, dtype)),
+        clip_grad_norm,
+        log_period,
+        eval_period,
     )
     # no TensorBoard: importing it takes longer than the runs
     writers = [JsonLinesWriter(Path(folder) / "metrics.jsonl", arguments["iteration"])] if main else []

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.engine.precision import Precision, running_in
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss, predict_in_parts
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
 
@@ -39,7 +40,7 @@ def test_in_16_bit_integers_it_is_near_the_layers() -> None:
     for factor in (1, -2):
         predictor.conv5_mask.weight.mul_(factor)  # what was prepared follows
         expected = reference(predictor, x)
-        with int16_products():
+        with running_in(predictor, Precision(int16=True), torch.device("cpu")):
             got = predictor(x)
         assert got.equal(predictor(x)) != HAS_INT16_PRODUCTS
         torch.testing.assert_close(got, expected, rtol=0, atol=2e-3 * expected.abs().max().item())

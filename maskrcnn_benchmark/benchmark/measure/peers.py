@@ -16,6 +16,7 @@ from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, scale_last_layers
 from maskrcnn_benchmark.benchmark.row import FASTER, MASK
+from maskrcnn_benchmark.engine.precision import Precision
 
 TORCHVISION = "torchvision"
 PEERS = (TORCHVISION,)
@@ -53,14 +54,11 @@ def without_pasting(model: nn.Module) -> Iterator[None]:
 class TorchvisionDetector:
     """A `Subject`: one of torchvision's detectors."""
 
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
         self.model = model
         self.detector: Any = model
         self.device = device
-        self.dtype = dtype
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+        self.precision = precision
 
     def collate(self, samples: Sequence[Sample]) -> PeerBatch:
         """Images as its own loaders make them; masks [G, H, W] uint8 where there are outlines."""
@@ -81,7 +79,7 @@ class TorchvisionDetector:
 
     def detect(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:
         """Final detections, one dictionary per image; masks [D, 1, M, M], not pasted."""
-        with self._autocast(), without_pasting(self.model):
+        with self.precision.autocast(self.device), without_pasting(self.model):
             detections: list[dict[str, Tensor]] = self.model(batch)
         return detections
 
@@ -95,7 +93,7 @@ class TorchvisionDetector:
     def losses(self, batch: PeerBatch) -> dict[str, Tensor]:
         """Losses by name."""
         targets = [{name: value.to(self.device) for name, value in each.items()} for each in batch.targets]
-        with self._autocast():
+        with self.precision.autocast(self.device):
             losses: dict[str, Tensor] = self.model(self.to_device(batch), targets)
         return losses
 

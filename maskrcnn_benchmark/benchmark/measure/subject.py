@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.random_weights import HOW, quiet_residuals, spread_outputs
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.engine.precision import computing_in
+from maskrcnn_benchmark.engine.precision import Precision, set_precision
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -36,7 +36,7 @@ class Subject(Protocol):
 
     model: nn.Module
     device: torch.device
-    dtype: torch.dtype
+    precision: Precision
 
     def collate(self, samples: Sequence[Sample]) -> Any:
         """Samples as a loader would hand them over."""
@@ -88,12 +88,13 @@ class OurDetector:
     """A `Subject`: this project's detector, as its config builds it."""
 
     def __init__(
-        self, model: GeneralizedRCNN, device: torch.device, dtype: torch.dtype, size_divisible: int
+        self, model: GeneralizedRCNN, device: torch.device, precision: Precision, size_divisible: int
     ) -> None:
         self.model: nn.Module = model
         self.detector = model
         self.device = device
-        self.dtype = dtype
+        self.precision = precision
+        set_precision(model, precision)
         self.size_divisible = size_divisible
 
     def collate(self, samples: Sequence[Sample]) -> TrainBatch:
@@ -108,7 +109,7 @@ class OurDetector:
 
     def detect(self, batch: ImageList) -> list[BoxList]:
         """Final detections, one BoxList per image."""
-        with computing_in(self.dtype, self.device):
+        with self.precision.autocast(self.device):
             detections = self.model(batch)
         return list(detections)
 
@@ -122,7 +123,7 @@ class OurDetector:
     def losses(self, batch: TrainBatch) -> dict[str, Tensor]:
         """Losses by name; the copy of the images to the device belongs to the step."""
         images = batch.images.to(self.device, non_blocking=True)
-        with computing_in(self.dtype, self.device):
+        with self.precision.autocast(self.device):
             losses: dict[str, Tensor] = self.model(images, batch.targets)
         return losses
 

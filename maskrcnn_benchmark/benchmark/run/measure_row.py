@@ -19,7 +19,6 @@ from maskrcnn_benchmark.benchmark.measure.training import TrainingRun, training_
 from maskrcnn_benchmark.benchmark.row import MASK, BatchThroughput
 from maskrcnn_benchmark.benchmark.run.job import INFERENCE, PREPARATION, TRAINING, Job, Journal
 from maskrcnn_benchmark.benchmark.run.ready_row import ReadyRow, make_ready_row
-from maskrcnn_benchmark.engine.precision import describe_dtype
 from maskrcnn_benchmark.utils import comm
 
 TRAINING_STEPS, BREAKDOWN = "the training steps", "the memory's breakdown"
@@ -32,7 +31,7 @@ def measure_row(job: Job, journal: Journal, device: torch.device, idle_mib: floa
     torch.manual_seed(job.settings.seed)
     with journal.during(PREPARATION):
         ready = make_ready_row(job, device)
-        journal.add("computed_in", describe_dtype(ready.subject.dtype, ready.subject.device))
+        journal.add("computed_in", str(ready.subject.precision))
         how = ready.load_weights()
     if TRAINING in job.parts:
         _measure_training(job, journal, ready, idle_mib)

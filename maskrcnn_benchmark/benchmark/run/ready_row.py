@@ -19,11 +19,10 @@ from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.full_test import make_evaluation_options
-from maskrcnn_benchmark.engine.precision import inference_dtype
+from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
-from maskrcnn_benchmark.utils.device import compute_dtype
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 
@@ -73,7 +72,8 @@ def _make_ours(job: Job, device: torch.device) -> ReadyRow:
     """This project's detector of the job's config."""
     cfg = load_config(job.config, row_options(job.settings, job.dtype, job.device, job.folder))
     model = build_detection_model(cfg).to(device)
-    subject = OurDetector(model, device, inference_dtype(job.dtype, device), cfg.DATALOADER.SIZE_DIVISIBILITY)
+    precision = resolve_precision(job.dtype, device, training=False)
+    subject = OurDetector(model, device, precision, cfg.DATALOADER.SIZE_DIVISIBILITY)
     images = make_images(cfg, job.settings.dataset, job.settings.seed)
     scoring = _make_scoring(cfg, job.settings.dataset, device) if job.weights else None
     return ReadyRow(subject, images, job.weights, lambda: make_optimizer(cfg, model), scoring)
@@ -86,7 +86,8 @@ def _make_peer(job: Job, device: torch.device) -> ReadyRow:
     images = make_images(cfg, settings.dataset, settings.seed)
     num_classes = cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
     model = build_torchvision(job.detector, num_classes, settings.short_side, settings.long_side).to(device)
-    subject = TorchvisionDetector(model, device, compute_dtype(job.dtype, device))
+    precision = resolve_precision(job.dtype, device, training=True)  # its layers know no 16-bit integers
+    subject = TorchvisionDetector(model, device, precision)
     return ReadyRow(subject, images, None, lambda: make_plain_optimizer(model), None)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Method = Literal["winograd", "direct", "onednn", "torch"]
+Method = Literal["winograd", "implicit_gemm", "onednn", "torch"]
 Stamp = tuple[tuple[int, int], ...]
 
 
@@ -38,13 +38,17 @@ class Prepared:
 
 
 class PreparesWeight(nn.Module):
-    """A layer with room for what it has `Prepared`, which is no part of state dicts, copies or pickles.
+    """A layer that may run its own way at inference, with room for what it has `Prepared` for that.
+
+    `int16`: whether it multiplies 16-bit integers in place of float32 there, on a CPU that is fast in those.
+    What is prepared is no part of state dicts, copies or pickles.
 
     What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict,
     `.to`, copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call
     `eval()` after it.
     """
 
+    int16: bool = False
     prepared: Prepared | None = None
 
     def train(self, mode: bool = True) -> PreparesWeight:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_block import ConvNormAct
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
-from maskrcnn_benchmark.modeling.backbone.osa import ConvNormReLU, OSAModule, conv_norm, separable_conv_norm
+from maskrcnn_benchmark.modeling.backbone.osa import OSAModule, add_conv, add_separable_conv
 from maskrcnn_benchmark.modeling.registry import BODIES
 
 NUM_STAGES = 4
@@ -60,11 +61,11 @@ class VoVNet(Body):
         super().__init__()
         self.out_channels = spec.concat_channels
         self.strides = (4, 8, 16, 32)
-        conv = separable_conv_norm if spec.depthwise else conv_norm
-        stem = conv_norm("stem_1", 3, 64, norm, stride=2)
-        stem += conv("stem_2", 64, 64, norm)
-        stem += conv("stem_3", 64, spec.stem_channels, norm, stride=2)
-        self.stem = ConvNormReLU(stem)
+        self.stem = ConvNormAct()
+        add_conv(self.stem, "stem_1", 3, 64, norm, stride=2)
+        add = add_separable_conv if spec.depthwise else add_conv
+        add(self.stem, "stem_2", 64, 64, norm)
+        add(self.stem, "stem_3", 64, spec.stem_channels, norm, stride=2)
         in_channels = spec.stem_channels
         for index in range(NUM_STAGES):
             self.add_module(f"stage{index + 2}", _stage(index, in_channels, spec, norm, recompute_concat))

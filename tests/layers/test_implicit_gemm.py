@@ -10,13 +10,13 @@ from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import (
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
     POINTWISE,
     Geometry,
-    direct_conv2d,
-    direct_conv2d_add_,
-    direct_weight,
-    fits_direct,
+    fits_implicit_gemm,
+    implicit_gemm_conv2d,
+    implicit_gemm_conv2d_add_,
+    implicit_gemm_weight,
 )
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import COLUMNS
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, GroupNorm
@@ -63,7 +63,7 @@ def test_agrees_with_the_concatenation(
 ) -> None:
     parts, weight, bias = make(*case)
     shift = bias if with_bias else None
-    got = direct_conv2d(parts, direct_weight(weight), shift, case[2], relu=relu)
+    got = implicit_gemm_conv2d(parts, implicit_gemm_weight(weight), shift, case[2], relu=relu)
     want = exact(parts, weight, shift)
     assert got.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(got.double(), want.relu() if relu else want, rtol=0, atol=5e-6)
@@ -83,7 +83,7 @@ def test_kernels_strides_and_dilations(geometry: Geometry, channels: list[int]) 
     parts, _, bias = make(2, channels, 48, 11, 9)
     weight = torch.randn(48, sum(channels), *geometry.kernel_size)
     weight /= weight[0].numel() ** 0.5
-    got = direct_conv2d(parts, direct_weight(weight), bias, 48, geometry)
+    got = implicit_gemm_conv2d(parts, implicit_gemm_weight(weight), bias, 48, geometry)
     want = exact(parts, weight, bias, geometry)
     torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-5)
 
@@ -93,32 +93,32 @@ def test_kernels_strides_and_dilations(geometry: Geometry, channels: list[int]) 
 def test_the_sum_goes_into_out(relu: bool, geometry: Geometry) -> None:
     parts, _, bias = make(2, [32, 16], 80, 7, 9)
     weight = torch.randn(80, 48, *geometry.kernel_size) / 20
-    packed = direct_weight(weight)
-    out = torch.randn_like(direct_conv2d(parts, packed, bias, 80, geometry))
+    packed = implicit_gemm_weight(weight)
+    out = torch.randn_like(implicit_gemm_conv2d(parts, packed, bias, 80, geometry))
     want = exact(parts, weight, bias, geometry) + out
-    got = direct_conv2d_add_(out, parts, packed, bias, geometry, relu)
+    got = implicit_gemm_conv2d_add_(out, parts, packed, bias, geometry, relu)
     assert got is out
     torch.testing.assert_close(got.double(), want.relu() if relu else want, rtol=0, atol=1e-5)
 
 
 def test_parts_in_another_layout_are_taken() -> None:
     parts, weight, bias = make(2, [32, 16], 32, 6, 7)
-    packed = direct_weight(weight)
-    want = direct_conv2d(parts, packed, bias, 32)
-    assert direct_conv2d([parts[0].contiguous(), parts[1]], packed, bias, 32).equal(want)
+    packed = implicit_gemm_weight(weight)
+    want = implicit_gemm_conv2d(parts, packed, bias, 32)
+    assert implicit_gemm_conv2d([parts[0].contiguous(), parts[1]], packed, bias, 32).equal(want)
     halves = [parts[0][:, :16], parts[0][:, 16:], parts[1]]  # views with gaps between the pixels
-    assert direct_conv2d(halves, packed, bias, 32).equal(want)
+    assert implicit_gemm_conv2d(halves, packed, bias, 32).equal(want)
 
 
 def test_the_result_does_not_depend_on_batch_or_threads() -> None:
     parts, weight, bias = make(3, [48, 64], 96, 17, 23)
-    packed = direct_weight(weight)
-    together = direct_conv2d(parts, packed, bias, 96)
+    packed = implicit_gemm_weight(weight)
+    together = implicit_gemm_conv2d(parts, packed, bias, 96)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
         for i in range(3):
-            alone = direct_conv2d([part[i : i + 1] for part in parts], packed, bias, 96)
+            alone = implicit_gemm_conv2d([part[i : i + 1] for part in parts], packed, bias, 96)
             assert alone[0].equal(together[i])
     finally:
         torch.set_num_threads(threads)
@@ -127,35 +127,35 @@ def test_the_result_does_not_depend_on_batch_or_threads() -> None:
 def test_a_nan_stays_in_its_pixel() -> None:
     parts, weight, bias = make(1, [16, 16], 32, 8, 9)
     parts[1][0, 3, 4, 5] = float("nan")
-    got = direct_conv2d(parts, direct_weight(weight), bias, 32, relu=True).isnan()
+    got = implicit_gemm_conv2d(parts, implicit_gemm_weight(weight), bias, 32, relu=True).isnan()
     assert got[0, :, 4, 5].all() and got.sum() == 32
 
 
 def test_an_empty_batch_gives_an_empty_result() -> None:
     parts, weight, bias = make(0, [16, 16], 32, 5, 6)
-    assert direct_conv2d(parts, direct_weight(weight), bias, 32).shape == (0, 32, 5, 6)
+    assert implicit_gemm_conv2d(parts, implicit_gemm_weight(weight), bias, 32).shape == (0, 32, 5, 6)
 
 
 def test_operators_are_well_formed() -> None:
     parts, weight, bias = make(2, [16, 32], 48, 5, 6)
     tests = ("test_schema", "test_faketensor")
     operators = torch.ops.maskrcnn_benchmark
-    torch.library.opcheck(operators.direct_weight.default, (weight, False), test_utils=tests)
-    arguments = (parts, direct_weight(weight), bias, 48, POINTWISE.flat(), True)
-    torch.library.opcheck(operators.direct_conv2d.default, arguments, test_utils=tests)
+    torch.library.opcheck(operators.implicit_gemm_weight.default, (weight, False), test_utils=tests)
+    arguments = (parts, implicit_gemm_weight(weight), bias, 48, POINTWISE.flat(), True)
+    torch.library.opcheck(operators.implicit_gemm_conv2d.default, arguments, test_utils=tests)
     weight = torch.randn(48, 48, 3, 2)
     geometry = Geometry((3, 2), (2, 1), (1, 0), (1, 2))
-    arguments = (parts, direct_weight(weight), bias, 48, geometry.flat(), False)
-    torch.library.opcheck(operators.direct_conv2d.default, arguments, test_utils=tests)
+    arguments = (parts, implicit_gemm_weight(weight), bias, 48, geometry.flat(), False)
+    torch.library.opcheck(operators.implicit_gemm_conv2d.default, arguments, test_utils=tests)
     out = torch.randn(2, 48, 3, 4).to(memory_format=torch.channels_last)
-    into = (out, parts, direct_weight(weight), bias, geometry.flat(), False)
-    torch.library.opcheck(operators.direct_conv2d_add_.default, into, test_utils=tests)
+    into = (out, parts, implicit_gemm_weight(weight), bias, geometry.flat(), False)
+    torch.library.opcheck(operators.implicit_gemm_conv2d_add_.default, into, test_utils=tests)
 
 
 def test_wrong_arguments_are_named() -> None:
     parts, weight, bias = make(1, [16, 32], 32, 5, 6)
-    packed = direct_weight(weight)
-    run, flat = torch.ops.maskrcnn_benchmark.direct_conv2d, POINTWISE.flat()
+    packed = implicit_gemm_weight(weight)
+    run, flat = torch.ops.maskrcnn_benchmark.implicit_gemm_conv2d, POINTWISE.flat()
     with pytest.raises(RuntimeError, match=r"parts must be maps \[N, C, H, W\]"):
         run([], packed, bias, 32, flat, False)
     with pytest.raises(RuntimeError, match="a part must be float32, got float64"):
@@ -179,11 +179,11 @@ def test_wrong_arguments_are_named() -> None:
         run(parts, packed, bias, 32, Geometry((7, 1)).flat(), False)
     out = torch.zeros(1, 32, 5, 6)
     with pytest.raises(RuntimeError, match="out must be channels_last and of the result's size"):
-        torch.ops.maskrcnn_benchmark.direct_conv2d_add_(out, parts, packed, bias, flat, False)
+        torch.ops.maskrcnn_benchmark.implicit_gemm_conv2d_add_(out, parts, packed, bias, flat, False)
     with pytest.raises(RuntimeError, match=r"\[K, C, H, W\], got \[32, 48\]"):
-        direct_weight(weight[:, :, 0, 0])
+        implicit_gemm_weight(weight[:, :, 0, 0])
     with pytest.raises(RuntimeError, match="multiples of 16, got 47 in and 32 out"):
-        direct_weight(weight[:, :47])
+        implicit_gemm_weight(weight[:, :47])
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_wrong_arguments_are_named() -> None:
 def test_other_convolutions_do_not_fit(options: dict[str, int]) -> None:
     parts = [torch.zeros(1, 16, 4, 4)] * 2
     arguments = {"in_channels": 32, "out_channels": 32, "kernel_size": 1, **options}
-    assert not fits_direct(parts, nn.Conv2d(**arguments))  # type: ignore[arg-type]
-    assert not fits_direct([torch.zeros(1, 8, 4, 4)] * 4, nn.Conv2d(32, 32, 1))
-    assert fits_direct(parts, nn.Conv2d(32, 32, 1))
+    assert not fits_implicit_gemm(parts, nn.Conv2d(**arguments))  # type: ignore[arg-type]
+    assert not fits_implicit_gemm([torch.zeros(1, 8, 4, 4)] * 4, nn.Conv2d(32, 32, 1))
+    assert fits_implicit_gemm(parts, nn.Conv2d(32, 32, 1))
 
 
 @pytest.mark.parametrize("norm", [None, FrozenBatchNorm2d(32), GroupNorm(4, 32)])
@@ -211,7 +211,7 @@ def test_inference_concatenates_nothing(norm: nn.Module | None, monkeypatch: pyt
         monkeypatch.delattr(torch, "cat")
         got = fused_concat_conv2d(parts, conv, norm, relu=True)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
-    assert conv.prepared is not None and conv.prepared.form.method == "direct"
+    assert conv.prepared is not None and conv.prepared.form.method == "implicit_gemm"
 
 
 def test_other_types_are_concatenated() -> None:
@@ -227,11 +227,11 @@ def test_other_types_are_concatenated() -> None:
 
 COMPARE = """
 import sys, torch
-from maskrcnn_benchmark.layers.cpu_inference import direct_conv, packed_weight
+from maskrcnn_benchmark.layers.cpu_inference import implicit_gemm, packed_weight
 assert packed_weight.COLUMNS == int(sys.argv[1]), packed_weight.COLUMNS
 parts = [torch.randn(2, 48, 19, 23).to(memory_format=torch.channels_last) for _ in range(2)]
 weight, bias = torch.randn(80, 96, 1, 1) / 10, torch.randn(80)
-got = direct_conv.direct_conv2d(parts, direct_conv.direct_weight(weight), bias, 80)
+got = implicit_gemm.implicit_gemm_conv2d(parts, implicit_gemm.implicit_gemm_weight(weight), bias, 80)
 want = torch.nn.functional.conv2d(torch.cat(parts, 1).double(), weight.double(), bias.double())
 torch.testing.assert_close(got.double(), want, rtol=0, atol=5e-6)
 """

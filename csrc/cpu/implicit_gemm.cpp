@@ -1,6 +1,6 @@
-// The operators of direct_conv.h. Maps are channels_last.
+// The operators of implicit_gemm.h. Maps are channels_last.
 
-#include "cpu/direct_conv.h"
+#include "cpu/implicit_gemm.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -15,8 +15,8 @@
 namespace maskrcnn_benchmark::cpu {
 namespace {
 
-Tensor direct_weight(const Tensor& weight, bool int16) {
-  const char* op = "direct_weight";
+Tensor implicit_gemm_weight(const Tensor& weight, bool int16) {
+  const char* op = "implicit_gemm_weight";
   const ConvKernels& kernels = checked_kernels(op, int16);
   STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) > 0 && weight.size(3) > 0, op,
                   ": weight must have the shape [K, C, H, W], got ", shape_of(weight));
@@ -95,31 +95,31 @@ void convolve(const char* op, const std::vector<Tensor>& parts, const Tensor& we
   check_channels(op, channels, outputs);
   const ConvKernels& kernels = kernels_of(op, weight, 1, taps * channels, outputs);
   const std::vector<float> shift = bias_values(op, bias, outputs), zeros(widest, 0.0f);
-  const DirectConvolution convolution{.kernel = kernels,
-                                      .parts = std::move(sources),
-                                      .geometry = geometry,
-                                      .weight = packed_data(weight),
-                                      .bias = shift.data(),
-                                      .zeros = zeros.data(),
-                                      .out = out.mutable_data_ptr<float>(),
-                                      .batch = parts[0].size(0),
-                                      .height = parts[0].size(2),
-                                      .width = parts[0].size(3),
-                                      .out_height = out.size(2),
-                                      .out_width = out.size(3),
-                                      .channels = channels,
-                                      .outputs = outputs,
-                                      .add = add,
-                                      .relu = relu};
+  const ImplicitGemm convolution{.kernel = kernels,
+                                 .parts = std::move(sources),
+                                 .geometry = geometry,
+                                 .weight = packed_data(weight),
+                                 .bias = shift.data(),
+                                 .zeros = zeros.data(),
+                                 .out = out.mutable_data_ptr<float>(),
+                                 .batch = parts[0].size(0),
+                                 .height = parts[0].size(2),
+                                 .width = parts[0].size(3),
+                                 .out_height = out.size(2),
+                                 .out_width = out.size(3),
+                                 .channels = channels,
+                                 .outputs = outputs,
+                                 .add = add,
+                                 .relu = relu};
   if (convolution.pixels() > 0) {
     convolution.run();
   }
 }
 
-Tensor direct_conv2d(const std::vector<Tensor>& parts, const Tensor& weight,
-                     const std::optional<Tensor>& bias, int64_t out_channels,
-                     const std::vector<int64_t>& geometry, bool relu) {
-  const char* op = "direct_conv2d";
+Tensor implicit_gemm_conv2d(const std::vector<Tensor>& parts, const Tensor& weight,
+                            const std::optional<Tensor>& bias, int64_t out_channels,
+                            const std::vector<int64_t>& geometry, bool relu) {
+  const char* op = "implicit_gemm_conv2d";
   check_parts(op, parts);
   const Geometry read = read_geometry(op, geometry);
   const int64_t height = out_size(op, parts[0].size(2), read, 0);
@@ -129,9 +129,10 @@ Tensor direct_conv2d(const std::vector<Tensor>& parts, const Tensor& weight,
   return out;
 }
 
-void direct_conv2d_add_(Tensor out, const std::vector<Tensor>& parts, const Tensor& weight,
-                        const std::optional<Tensor>& bias, const std::vector<int64_t>& geometry, bool relu) {
-  const char* op = "direct_conv2d_add_";
+void implicit_gemm_conv2d_add_(Tensor out, const std::vector<Tensor>& parts, const Tensor& weight,
+                               const std::optional<Tensor>& bias, const std::vector<int64_t>& geometry,
+                               bool relu) {
+  const char* op = "implicit_gemm_conv2d_add_";
   check_parts(op, parts);
   check_float(op, "out", out);
   const Geometry read = read_geometry(op, geometry);
@@ -145,9 +146,9 @@ void direct_conv2d_add_(Tensor out, const std::vector<Tensor>& parts, const Tens
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(maskrcnn_benchmark, CPU, m) {
-  m.impl("direct_weight", TORCH_BOX(&direct_weight));
-  m.impl("direct_conv2d", TORCH_BOX(&direct_conv2d));
-  m.impl("direct_conv2d_add_", TORCH_BOX(&direct_conv2d_add_));
+  m.impl("implicit_gemm_weight", TORCH_BOX(&implicit_gemm_weight));
+  m.impl("implicit_gemm_conv2d", TORCH_BOX(&implicit_gemm_conv2d));
+  m.impl("implicit_gemm_conv2d_add_", TORCH_BOX(&implicit_gemm_conv2d_add_));
 }
 
 }  // namespace maskrcnn_benchmark::cpu

@@ -31,7 +31,7 @@ struct Geometry {
 };
 
 // What one thread computes with.
-struct DirectScratch {
+struct GemmScratch {
   // Of the rows of a task: where each piece lies. A piece is a part's pixel under a tap.
   std::vector<const float*> places;
   std::vector<const float*> rows;  // of a block
@@ -40,7 +40,7 @@ struct DirectScratch {
   Floats sums;                     // for the pixels of a task and the outputs of a pass
 };
 
-struct DirectConvolution {
+struct ImplicitGemm {
   const ConvKernels& kernel;
   std::vector<Part> parts;
   Geometry geometry;
@@ -96,8 +96,8 @@ struct DirectConvolution {
   }
 
   // The values from `begin` to `end` of a block's rows, as the loops multiply them.
-  void read_block(const float* const* places, int64_t count, int64_t begin, int64_t end,
-                  DirectScratch& scratch, float* to) const {
+  void read_block(const float* const* places, int64_t count, int64_t begin, int64_t end, GemmScratch& scratch,
+                  float* to) const {
     for (int64_t at = begin; at < end;) {
       const auto [piece, offset] = find(at);
       const int64_t left = end - at, there = std::min(piece_width(piece) - offset, left);
@@ -139,7 +139,7 @@ struct DirectConvolution {
     const int64_t pass = round == length() ? kChannelsPerPass : outputs;
     const int64_t sum_stride = ceil_div(pass, kernel.columns) * kernel.columns;
     const int64_t block_size = kernel.block_size(round);
-    parallel_tasks<DirectScratch>(ceil_div(pixels(), step), [&](int64_t task, DirectScratch& scratch) {
+    parallel_tasks<GemmScratch>(ceil_div(pixels(), step), [&](int64_t task, GemmScratch& scratch) {
       if (scratch.values == nullptr) {
         scratch.places.resize(step * pieces());
         scratch.rows.resize(kernel.rows);

@@ -1,8 +1,9 @@
-"""A convolution as one matrix product over the output pixels, for inference on a CPU with float32 maps.
+"""A convolution as an implicit GEMM, for inference on a CPU with float32 maps.
 
-The maps may be several that are taken as concatenated: VoVNet's one-shot aggregation (Lee et al. 2019, "An
-Energy and GPU-Computation Efficient Backbone Network for Real-Time Object Detection", section 4.1) ends in a
-1x1 convolution of such. The kernel is csrc/cpu/direct_conv.cpp, for processors with AVX2 or AVX-512.
+It is one matrix product over the output pixels, whose matrix of pixels is never made as a whole. The maps
+may be several that are taken as concatenated: VoVNet's one-shot aggregation (Lee et al. 2019, "An Energy and
+GPU-Computation Efficient Backbone Network for Real-Time Object Detection", section 4.1) ends in a 1x1
+convolution of such. The kernel is csrc/cpu/implicit_gemm.cpp, for processors with AVX2 or AVX-512.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Geometry(NamedTuple):
 POINTWISE = Geometry()
 
 
-def fits_direct(parts: Sequence[Tensor], conv: nn.Conv2d) -> bool:
+def fits_implicit_gemm(parts: Sequence[Tensor], conv: nn.Conv2d) -> bool:
     """Whether the kernel serves this convolution over these maps on this processor."""
     return (
         COLUMNS > 0
@@ -50,13 +51,13 @@ def fits_direct(parts: Sequence[Tensor], conv: nn.Conv2d) -> bool:
     )
 
 
-def direct_weight(weight: Tensor, int16: bool = False) -> Tensor:
-    """The weight [K,C,H,W] (float32) as `direct_conv2d` takes it, in an order that belongs to this
+def implicit_gemm_weight(weight: Tensor, int16: bool = False) -> Tensor:
+    """The weight [K,C,H,W] (float32) as `implicit_gemm_conv2d` takes it, in an order that belongs to this
     processor; with `int16` for products of 16-bit integers (see layers/cpu_inference/int16.py)."""
-    return torch.ops.maskrcnn_benchmark.direct_weight(weight, int16)
+    return torch.ops.maskrcnn_benchmark.implicit_gemm_weight(weight, int16)
 
 
-def direct_conv2d(
+def implicit_gemm_conv2d(
     parts: Sequence[Tensor],
     weight: Tensor,
     bias: Tensor | None,
@@ -66,13 +67,15 @@ def direct_conv2d(
 ) -> Tensor:
     """conv2d(cat(parts, 1), weight, bias): parts [N,Ci,H,W] -> [N,out_channels,H',W'] float32, channels_last.
 
-    weight: `direct_weight` of the convolution's. The channels of each part are a multiple of 16.
+    weight: `implicit_gemm_weight` of the convolution's. The channels of each part are a multiple of 16.
     """
     maps = _channels_last(parts)
-    return torch.ops.maskrcnn_benchmark.direct_conv2d(maps, weight, bias, out_channels, geometry.flat(), relu)
+    return torch.ops.maskrcnn_benchmark.implicit_gemm_conv2d(
+        maps, weight, bias, out_channels, geometry.flat(), relu
+    )
 
 
-def direct_conv2d_add_(
+def implicit_gemm_conv2d_add_(
     out: Tensor,
     parts: Sequence[Tensor],
     weight: Tensor,
@@ -80,12 +83,13 @@ def direct_conv2d_add_(
     geometry: Geometry = POINTWISE,
     relu: bool = False,
 ) -> Tensor:
-    """`out` (channels_last, [N,out_channels,H',W']) with `direct_conv2d` added to it, then cut at zero.
+    """`out` (channels_last, [N,out_channels,H',W']) with `implicit_gemm_conv2d` added to it; with
+    `relu`, cut at zero after that.
 
     No part may share memory with `out`.
     """
     maps = _channels_last(parts)
-    torch.ops.maskrcnn_benchmark.direct_conv2d_add_(out, maps, weight, bias, geometry.flat(), relu)
+    torch.ops.maskrcnn_benchmark.implicit_gemm_conv2d_add_(out, maps, weight, bias, geometry.flat(), relu)
     return out
 
 
@@ -95,11 +99,11 @@ def _channels_last(parts: Sequence[Tensor]) -> list[Tensor]:
 
 if KERNEL_DEVICES:
 
-    @torch.library.register_fake("maskrcnn_benchmark::direct_weight")
+    @torch.library.register_fake("maskrcnn_benchmark::implicit_gemm_weight")
     def _(weight: Tensor, int16: bool) -> Tensor:
         return new_packed_weight(weight, 1, int16)
 
-    @torch.library.register_fake("maskrcnn_benchmark::direct_conv2d")
+    @torch.library.register_fake("maskrcnn_benchmark::implicit_gemm_conv2d")
     def _(
         parts: Sequence[Tensor],
         weight: Tensor,
@@ -118,7 +122,7 @@ if KERNEL_DEVICES:
         shape = (first.shape[0], out_channels, *sizes)
         return torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=torch.channels_last)
 
-    @torch.library.register_fake("maskrcnn_benchmark::direct_conv2d_add_")
+    @torch.library.register_fake("maskrcnn_benchmark::implicit_gemm_conv2d_add_")
     def _(
         out: Tensor,
         parts: Sequence[Tensor],
