@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,7 +185,3 @@ def main() -> int:
         status = 1
     comm.destroy_process_group()
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,8 +123,3 @@ def main() -> int:
     except (ValueError, DiskFullError) as error:
         raise SystemExit(f"error: {error}") from error
     return 0
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `list | head` ends quietly
-    sys.exit(main())

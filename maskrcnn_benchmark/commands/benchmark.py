@@ -140,7 +140,3 @@ def main() -> int:
     comm.destroy_process_group()
     logger.info("\n%s\n\nReport: %s", main_table(run.results), run.folder / HTML_FILE)
     return int(any(row.status == FAILED for row in (*run.results.rows, *run.results.peers)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +101,3 @@ def main() -> int:
     rows = run_test(ready.model, ready.data_loaders, cfg.DATASETS.TEST, ready.device, ready.options)
     comm.destroy_process_group()
     return int(any(row.results.failed_expectations for row in rows))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

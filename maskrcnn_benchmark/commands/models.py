@@ -8,7 +8,6 @@ python tools/list_models.py --markdown docs/models.md
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from maskrcnn_benchmark.models.listing import as_markdown, as_text, describe_backbones
@@ -44,7 +43,3 @@ def main() -> int:
     with open_whole(Path(arguments.markdown)) as file:
         file.write(PREAMBLE + as_markdown(rows))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
 import torch
 import yaml
@@ -129,7 +128,3 @@ def main() -> int:
         status = 1
     comm.destroy_process_group()
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

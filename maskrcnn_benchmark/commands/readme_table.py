@@ -9,13 +9,12 @@ The table stands between two markers. It shows the newest run of every machine.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from maskrcnn_benchmark.benchmark.report.readme_block import updated_readme
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
@@ -41,7 +40,3 @@ def main() -> int:
         file.write(updated)
     print("README.md: the benchmark table is written anew")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
