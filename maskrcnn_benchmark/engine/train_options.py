@@ -17,7 +17,7 @@ class TrainOptions:
     Attributes:
         max_iter: iterations (optimizer steps) of the whole run.
         accumulation_steps: batches of the loader whose gradients make one step.
-        dtype: compute type under autocast; float16 also scales the loss.
+        dtype: of autocast; float16 also scales the loss.
         clip_grad_norm: largest L2 norm of the gradient; 0 does not clip.
         log_period: iterations between two log lines.
         eval_period: iterations between two evaluations; 0 evaluates after the last one only.
