@@ -26,6 +26,7 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.data.classification import make_classification_loader
 from maskrcnn_benchmark.data.datasets.image_folder import open_splits
 from maskrcnn_benchmark.data.transforms.crops import CenterCrop, RandomResizedCrop
+from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.pretrain import Accuracy, build_epochs, make_pretrain_config, save_backbone
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
@@ -37,7 +38,6 @@ from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
-from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.pretrain")
@@ -84,7 +84,6 @@ def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) ->
     train_loader = make_classification_loader(cfg, splits[0], True, start)
     precision = resolve_precision(cfg.DTYPE, device, training=True)
     accuracy = Accuracy(model, make_classification_loader(cfg, splits[1], False), device, precision, {})
-    writers = open_metric_writers(cfg.OUTPUT_DIR, start) if is_main else []
     result = do_train(
         comm.distribute(model, device),
         train_loader,
@@ -96,10 +95,8 @@ def pretrain(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) ->
         arguments,
         make_train_options(cfg, device),
         accuracy,
-        writers,
+        make_hooks(cfg, start),
     )
-    for writer in writers:
-        writer.close()
     if result.stopped_by:
         return 128 + result.stopped_by
     finish(cfg, model, accuracy)

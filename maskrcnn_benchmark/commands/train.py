@@ -23,6 +23,7 @@ import torch
 
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling, load_config
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.full_test import (
     EvaluationOptions,
     evaluate_datasets,
@@ -42,7 +43,6 @@ from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
-from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 
@@ -134,7 +134,6 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
 def train(cfg: ConfigNode, run: Run, device: torch.device) -> int:
     """Training, the tests in it and after it, and the report; returns the exit status."""
     start = run.arguments["iteration"]
-    writers = open_metric_writers(cfg.OUTPUT_DIR, start) if comm.is_main_process() else []
     result = do_train(
         comm.distribute(run.model, device),
         run.data_loader,
@@ -146,15 +145,13 @@ def train(cfg: ConfigNode, run: Run, device: torch.device) -> int:
         run.arguments,
         make_train_options(cfg, device),
         run.tester,
-        writers,
+        make_hooks(cfg, start),
     )
-    for writer in writers:
-        writer.close()
     if result.stopped_by:
         return 128 + result.stopped_by
     if run.tester is None:
         return 0
-    if start >= result.iteration:
+    if start >= result.iteration or result.stopped_early:
         run.tester(True)  # the run was complete already
     return int(any(row.results.failed_expectations for row in run.tester.rows))
 

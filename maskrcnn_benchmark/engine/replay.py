@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.engine.loss_monitor import Batch, Step
+from maskrcnn_benchmark.engine.loss_monitor import Batch, NonFiniteLoss, Step
 from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
@@ -32,14 +34,24 @@ class NonFiniteLossError(RuntimeError):
         self.replay_file = replay_file
 
 
+@contextmanager
+def explained(folder: str | os.PathLike[str], model: nn.Module, dataset: object) -> Iterator[None]:
+    """Turns a NonFiniteLoss from the block into a NonFiniteLossError, whose replay file goes to `folder`."""
+    try:
+        yield
+    except NonFiniteLoss as found:
+        file = save_replay(folder, found.step, model)
+        raise NonFiniteLossError(explain(found.step, dataset), file) from None
+
+
 def explain(step: Step, dataset: object) -> str:
-    """Iteration, terms, rate, and for each image of this process its id and the statistics of its boxes."""
+    """Iteration, terms, learning rate, and the id and the boxes of each image of this process, in words."""
     terms = ", ".join(f"{name} {value:g}" for name, value in step.own_values().items())
     finite_here = bool(torch.isfinite(step.own[:-1]).all())
     where = "gradient, or a loss of another process" if finite_here else "loss"
     lines = [
         f"non-finite {where} in iteration {step.iteration}, process {comm.get_rank()}, "
-        f"rate {step.lr:g}: {terms}",
+        f"learning rate {step.lr:g}: {terms}",
         "its update was not applied. The images of this process:",
     ]
     for _, targets, indices in step.batches:
@@ -48,7 +60,7 @@ def explain(step: Step, dataset: object) -> str:
             for target, index in zip(targets, indices, strict=True)
         ]
     lines += [
-        "usual causes: a rate too high for the batch (SOLVER.BASE_LR), too short a warm-up "
+        "usual causes: a learning rate too high for the batch (SOLVER.BASE_LR), too short a warm-up "
         "(SOLVER.WARMUP_ITERS), float16 (DTYPE), broken boxes; SOLVER.CLIP_GRAD_NORM tames rare outliers",
     ]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detectio
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import resolve_device
+from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.load import LoadOptions, load_weights
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import config_inside
@@ -100,7 +101,8 @@ def load_detector(
 
     Args:
         file: a path, or a catalog://, https:// or hf:// name. device: as MODEL.DEVICE.
-        options: config keys and values, such as ["MODEL.ROI_HEADS.SCORE_THRESH", "0.5"].
+        options: config keys and values, such as ["MODEL.ROI_HEADS.SCORE_THRESH", "0.5"]; with
+            ["IMPORTS", "('my_module',)"], your own module is imported first.
 
     Raises:
         ValueError: the file cannot be used, or holds no config; the message says what to do.
@@ -114,6 +116,7 @@ def load_detector(
 
 def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> LoadedDetector:
     """The detector with initial values."""
+    import_user_modules(cfg.IMPORTS)  # those that the caller named; see load_config_text
     device = resolve_device(cfg.MODEL.DEVICE)
     model = build_detection_model(cfg).to(device).eval()
     sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.builtin_hooks import RecordWriter
+from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.engine.loss_monitor import Batch
 from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.engine.train_options import TrainOptions
@@ -122,6 +124,7 @@ def train(
     clip_grad_norm: float = 0.0,
     evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     log: list[int] | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> tuple[TrainResult, nn.Module]:
     """Trains a FakeDetector in `folder` as tools/train_net.py trains a real one."""
     Path(folder).mkdir(exist_ok=True)
@@ -149,23 +152,19 @@ def train(
     )
     # no TensorBoard: importing it takes longer than the runs
     writers = [JsonLinesWriter(Path(folder) / "metrics.jsonl", arguments["iteration"])] if main else []
-    try:
-        result = do_train(
-            comm.distribute(detector, device),
-            loader,
-            optimizer,
-            scheduler,
-            checkpointer,
-            device,
-            checkpoint_period,
-            arguments,
-            options,
-            evaluate,
-            writers,
-        )
-    finally:
-        for writer in writers:
-            writer.close()
+    result = do_train(
+        comm.distribute(detector, device),
+        loader,
+        optimizer,
+        scheduler,
+        checkpointer,
+        device,
+        checkpoint_period,
+        arguments,
+        options,
+        evaluate,
+        [RecordWriter(writers), *hooks],
+    )
     return result, detector
 
 

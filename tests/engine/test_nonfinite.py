@@ -57,9 +57,9 @@ def test_file_replays_the_batch_with_the_weights_before_it(tmp_path: Path) -> No
 
 
 def test_a_non_finite_gradient_stops_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskrcnn_benchmark.engine import trainer
+    from maskrcnn_benchmark.engine import weight_update
 
-    monkeypatch.setattr(trainer, "clip_gradients", lambda optimizer, norm: torch.tensor(float("inf")))
+    monkeypatch.setattr(weight_update, "clip_gradients", lambda optimizer, norm: torch.tensor(float("inf")))
     with pytest.raises(NonFiniteLossError, match=r"non-finite gradient.*in iteration 1"):
         train(tmp_path, 3)
 
