@@ -16,8 +16,8 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 HEIGHT = {
     "models": 6,
     "benchmark": 6,
-    "engine": 5,
     "weights": 4,
+    "engine": 5,
     "modeling": 4,
     "data": 4,
     "solver": 4,
@@ -28,7 +28,7 @@ HEIGHT = {
 }
 FORBIDDEN_NAMES = ("utils.py", "misc", "helper")
 # Paths of old that user code imports: a line or two that lead to where things are now.
-DOORS = {"maskrcnn_benchmark.utils.checkpoint"}
+DOORS = {"maskrcnn_benchmark.config.paths_catalog", "maskrcnn_benchmark.utils.checkpoint"}
 CFG_NAMES = ("cfg", "_cfg")
 BUILDERS = ("build_", "make_", "_build_", "_make_")
 # The family's signatures that take the config.

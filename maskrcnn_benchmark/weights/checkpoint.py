@@ -18,9 +18,9 @@ from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.utils.run_folder import LAST_CHECKPOINT
 from maskrcnn_benchmark.utils.whole_file import open_whole
 from maskrcnn_benchmark.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.weights.load_report import LoadReport
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
-from maskrcnn_benchmark.weights.report import LoadReport
 from maskrcnn_benchmark.weights.sources.named import read_named
 from maskrcnn_benchmark.weights.sources.read import read_weights
 

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.checks import (
+from maskrcnn_benchmark.weights.class_fit import fit_classes
+from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
     in_single_precision,
     plain,
     without_anchors,
 )
-from maskrcnn_benchmark.weights.class_fit import fit_classes
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_report import LoadReport
 from maskrcnn_benchmark.weights.matching import (
     BODY_PREFIX,
     match_state,
@@ -28,7 +29,6 @@ from maskrcnn_benchmark.weights.matching import (
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.refusal import explain, lacks_stem
-from maskrcnn_benchmark.weights.report import LoadReport
 from maskrcnn_benchmark.weights.sources.read import RawFile
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.engine.pretrain import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.models.pretraining import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer

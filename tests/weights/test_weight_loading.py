@@ -303,7 +303,7 @@ def test_other_pixels_than_the_files_are_warned_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_detectrons_pickles(tmp_path: Path, whole: bool) -> None:
     """R-50.pkl as ImageNet weights, and a detector's model_final.pkl, by the reference's table of blobs."""
-    facts = json.loads((ROOT / "tests/utils/converters/data/caffe2_names.json").read_text())
+    facts = json.loads((ROOT / "tests/weights/converters/data/caffe2_names.json").read_text())
     chosen = facts["body"] | (facts["detector"] if whole else {})
     state = published_state(facts["config"])
     blobs = {blob: np.zeros(state[name].shape, np.float16) for name, blob in chosen.items()}

@@ -8,11 +8,10 @@ import time
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry, weights_manifest
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted
 from maskrcnn_benchmark.weights.sources.download import Sleep, download
 from maskrcnn_benchmark.weights.sources.hub import HUB, fetch_from_hub, in_hub_cache
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted
+from maskrcnn_benchmark.weights.sources.manifest import CatalogueEntry, ModelCatalog, weights_manifest
 
 CATALOG = "catalog://"
 WEB = ("http://", "https://")
