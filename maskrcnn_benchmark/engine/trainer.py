@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from maskrcnn_benchmark.engine.best import best_evaluation, quality
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
 from maskrcnn_benchmark.engine.loss_monitor import Batch, LossMonitor, NonFiniteLoss, Step
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, explain, save_replay
 from maskrcnn_benchmark.engine.run_state import check_loss_scale, restore_run, save_run
@@ -27,7 +28,6 @@ from maskrcnn_benchmark.utils.metric_writers import MetricWriter
 from maskrcnn_benchmark.utils.progress import Progress
 from maskrcnn_benchmark.utils.random_state import random_state, random_state_kept
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 
@@ -45,7 +45,7 @@ def do_train(
     data_loader: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     scheduler: WarmupLR,
-    checkpointer: Checkpointer,
+    checkpointer: RunCheckpointer,
     device: torch.device | str,
     checkpoint_period: int,
     arguments: dict[str, Any],
