@@ -8,6 +8,7 @@ from torch import nn
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_SPECS
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, entries
 from maskrcnn_benchmark.weights.sources.manifest import CatalogueEntry
 
@@ -56,7 +57,7 @@ def load_imagenet(model: nn.Module, body: str, config: ConfigNode) -> None:
     """
     entry = imagenet_entry(body)
     assert entry is not None, "imagenet_options has refused it"
-    Checkpointer(model, config=config.dump()).load(CATALOG + entry.name)
+    Checkpointer(model, config=config.dump()).load(CATALOG + entry.name, Purpose.TRAINING)
 
 
 class BackboneOfDetector(nn.Module):

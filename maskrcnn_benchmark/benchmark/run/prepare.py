@@ -24,6 +24,7 @@ from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import compute_dtype
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Prepared:
         """
         if self.weights is None:
             return self.subject.prepare_load(self.images)
-        Checkpointer(self.subject.model).load(self.weights)
+        Checkpointer(self.subject.model).load(self.weights, Purpose.USE)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
 

@@ -73,6 +73,15 @@ def alternatives(entry: CatalogueEntry) -> list[CatalogueEntry]:
     ]
 
 
+def published_body(name: str) -> CatalogueEntry | None:
+    """The entry that a name or address stands for, if it is an ImageNet body; None for anything else."""
+    if name.startswith(CATALOG):
+        entry = weights_manifest().get(name.removeprefix(CATALOG))
+    else:
+        entry = _entry_at(name)
+    return entry if entry is not None and entry.kind == "body" else None
+
+
 def _wanted_entry(entry: CatalogueEntry) -> Wanted:
     digest = Digest("sha256", entry.sha256) if entry.sha256 else None
     if entry.sha1:
