@@ -28,12 +28,12 @@ from maskrcnn_benchmark.data.datasets.image_folder import open_splits
 from maskrcnn_benchmark.data.transforms.crops import CenterCrop, RandomResizedCrop
 from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.precision import resolve_precision
-from maskrcnn_benchmark.engine.pretrain import Accuracy, build_epochs, make_pretrain_config, save_backbone
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.classifier import Classifier, build_classifier
+from maskrcnn_benchmark.models.pretraining import Accuracy, build_epochs, make_pretrain_config, save_backbone
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device

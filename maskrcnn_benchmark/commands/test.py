@@ -29,7 +29,8 @@ from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.run_folder import make_writable_folder
-from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.named import read_named
 
@@ -62,9 +63,29 @@ def settle_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
         cfg = load_config_text(config_inside(raw), str(raw.path), args.opts)
     if weights:
         return cfg, weights
-    final = os.path.join(cfg.OUTPUT_DIR if args.config_file else ".", "model_final.pth")
-    hint = f"; this run has {final}" if os.path.exists(final) else ""
+    hint = trained_here(cfg.OUTPUT_DIR if args.config_file else ".")
     raise ValueError(f"no weights to test: give MODEL.WEIGHT path.pth, or --ckpt path.pth{hint}")
+
+
+def trained_here(folder: str) -> str:
+    """Where a run's own weights lie, as the end of a message; "" where it has none."""
+    final = os.path.join(folder, "model_final.pth")
+    return f"; this run has {final}" if os.path.exists(final) else ""
+
+
+def load_for_test(checkpointer: Checkpointer, weights: str, partial: bool, origin: str) -> None:
+    """Takes the weights to test; ValueError where they do not cover the detector and its classes.
+
+    origin: where they are named, if that is not the command line.
+    """
+    try:
+        checkpointer.load(weights, Purpose.USE, partial)
+    except ValueError as error:
+        if not origin:
+            raise
+        raise ValueError(
+            f"{error}\nNone were named on the command line, so these are those of {origin}"
+        ) from error
 
 
 @dataclass
@@ -87,7 +108,10 @@ def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
-    checkpointer.load(weights, partial=cfg.MODEL.WEIGHT_PARTIAL)
+    origin = ""
+    if not args.ckpt and "MODEL.WEIGHT" not in args.opts[0::2]:
+        origin = f"MODEL.WEIGHT in {args.config_file}{trained_here(cfg.OUTPUT_DIR)}"
+    load_for_test(checkpointer, weights, cfg.MODEL.WEIGHT_PARTIAL, origin)
     return cfg, Prepared(model, data_loaders, device, make_evaluation_options(cfg, device))
 
 

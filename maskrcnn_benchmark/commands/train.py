@@ -45,6 +45,7 @@ from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -119,7 +120,7 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
     data_loader = make_data_loader(cfg, True, distributed, arguments["iteration"])
     checkpointer.class_names = data_loader.dataset.class_names
     if not args.resume:
-        checkpointer.load(cfg.MODEL.WEIGHT, cfg.MODEL.WEIGHT_PARTIAL, new_classes=True)
+        checkpointer.load(cfg.MODEL.WEIGHT, Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
     # the order of the images follows from these and the iteration
     arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
     tester = None

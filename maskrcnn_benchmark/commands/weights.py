@@ -20,14 +20,14 @@ from pathlib import Path
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
-from maskrcnn_benchmark.weights.checks import check_finite
 from maskrcnn_benchmark.weights.classes import with_background
-from maskrcnn_benchmark.weights.difference import difference
-from maskrcnn_benchmark.weights.inspection import inspect
+from maskrcnn_benchmark.weights.compare_files import difference
+from maskrcnn_benchmark.weights.convert_file import rewrite
+from maskrcnn_benchmark.weights.inspect_file import inspect
+from maskrcnn_benchmark.weights.load_checks import check_finite
 from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import SUFFIX, publish_from, save_publishable
-from maskrcnn_benchmark.weights.rewrite import rewrite
 from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, cached, entries, resolve_weights
 from maskrcnn_benchmark.weights.sources.named import read_named
 from maskrcnn_benchmark.weights.sources.read import read_weights

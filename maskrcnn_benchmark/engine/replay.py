@@ -18,9 +18,8 @@ from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.comm import unwrap_model
-from maskrcnn_benchmark.utils.plain_file import save_plain
+from maskrcnn_benchmark.utils.plain_file import load_plain, save_plain
 from maskrcnn_benchmark.utils.random_state import set_random_state
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 
 class NonFiniteLossError(RuntimeError):
@@ -110,9 +109,10 @@ def replay(
     """Runs the saved iteration, forward and backward, with anomaly detection, and returns the losses.
 
     Raises:
+        ValueError: the file cannot be read.
         RuntimeError: torch's, naming the operation whose backward gave NaN.
     """
-    data = read_checkpoint(path)
+    data = load_plain(path, "replay file")
     model.load_state_dict(data["model"])
     model.train()
     set_random_state(data["random_state"], device)

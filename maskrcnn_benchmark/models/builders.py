@@ -24,6 +24,7 @@ from maskrcnn_benchmark.models.detector_config import (
 from maskrcnn_benchmark.models.imagenet import IMAGENET, imagenet_options, load_imagenet
 from maskrcnn_benchmark.models.names import body_and_neck
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
 DEFAULT_BACKBONE = "R-50-FPN"
 DEFAULT_RATIOS = (0.5, 1.0, 2.0)
@@ -151,5 +152,5 @@ def _build(
     if weights == IMAGENET:
         load_imagenet(model, body, config)
     elif weights is not None:
-        Checkpointer(model, config=config.dump()).load(weights, new_classes=True)
+        Checkpointer(model, config=config.dump()).load(weights, Purpose.TRAINING)
     return model

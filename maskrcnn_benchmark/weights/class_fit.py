@@ -15,7 +15,7 @@ from maskrcnn_benchmark.weights.classes import (
     take_rows,
     with_background,
 )
-from maskrcnn_benchmark.weights.report import LoadReport, shortened
+from maskrcnn_benchmark.weights.load_report import LoadReport, shortened
 
 
 def fit_classes(

@@ -5,30 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.checks import (
+from maskrcnn_benchmark.weights.class_fit import fit_classes
+from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
     in_single_precision,
     plain,
     without_anchors,
 )
-from maskrcnn_benchmark.weights.class_fit import fit_classes
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_report import LoadReport
 from maskrcnn_benchmark.weights.matching import (
     BODY_PREFIX,
+    WeightMatch,
     match_state,
     shared_names,
     strip_prefix_if_present,
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
-from maskrcnn_benchmark.weights.refusal import explain, lacks_stem
-from maskrcnn_benchmark.weights.report import LoadReport
+from maskrcnn_benchmark.weights.refusal import explain
 from maskrcnn_benchmark.weights.sources.read import RawFile
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
@@ -36,18 +38,30 @@ logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
 NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config", "class_names", "format")
 
 
+class Purpose(Enum):
+    """What a model is given weights for: it decides how much of the model a file must cover.
+
+    TRAINING: training starts from them. A body alone, as ImageNet gives it, is enough, and classes that the
+    file does not have begin anew.
+    USE: the model is tested, measured or resumed as it is, or detects. The file holds every weight of it, for
+    the classes of the model; anything less is refused, because the rest would stay random.
+    """
+
+    TRAINING = "training"
+    USE = "use"
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a file may be taken.
 
-    partial: also what covers neither the model nor its body. new_classes: classes that the file does not have
-    begin anew (training); otherwise they are a reason to refuse (testing). class_names: the model's, the
+    purpose: see Purpose. partial: takes whatever fits, for either purpose. class_names: the model's, the
     background first, where they are known. settings: the model's config as `SECTION.KEY -> value`; without it
     nothing is compared.
     """
 
+    purpose: Purpose
     partial: bool = False
-    new_classes: bool = False
     class_names: tuple[str, ...] | None = None
     settings: Mapping[str, object] | None = None
 
@@ -67,12 +81,11 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     given = _under_our_names(raw, options, report, where)
     check_finite(given.state, where)
     state = without_anchors(in_single_precision(given.state, report), model, report)
-    may_begin_anew = options.new_classes or options.partial
+    may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
     state = fit_classes(state, given.class_names, model, options.class_names, may_begin_anew, report, where)
     model_state = model.state_dict()
     match = match_state(model_state, state, shared_names(model))
-    accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
-    if not accepted or (lacks_stem(match) and not options.partial):
+    if not _is_enough(match, options):
         logger.info("%s, what does not fit:\n%s", where, match.listing())
         raise ValueError(explain(where, match, state, model_state))
     chosen = {key: state[name] for key, name in match.loaded.items()}
@@ -84,6 +97,15 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     report.loaded, report.kept = match.loaded, match.missing
     report.unused = match.unexpected + match.wrong_shape
     return report
+
+
+def _is_enough(match: WeightMatch, options: LoadOptions) -> bool:
+    """Whether what the file covers of the model serves the purpose."""
+    if options.partial:
+        return bool(match.loaded)
+    if match.is_body:
+        return options.purpose is Purpose.TRAINING
+    return match.is_complete
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,11 @@ def is_derived(key: str) -> bool:
     return CELL_ANCHORS in key or key.endswith(BATCH_COUNT)
 
 
+def beyond_body(names: Iterable[str]) -> list[str]:
+    """The entries of a detector that its body's weights do not fill."""
+    return [name for name in names if not is_of_body(name) and not is_derived(name)]
+
+
 def strip_prefix_if_present(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
     """Drops a wrapper's prefix (DistributedDataParallel's) from the names when every one has it."""
     if state and all(key.startswith(prefix) for key in state):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -18,8 +19,10 @@ MASK_HEAD = "roi_heads.mask."
 def explain(
     where: str, match: WeightMatch, state: Mapping[str, Tensor], model_state: Mapping[str, Tensor]
 ) -> str:
-    """The message for a file that covers neither the model nor its body."""
+    """The message for a file that does not cover what it is wanted for."""
     theirs, ours = recognize_body(state), recognize_body(model_state)
+    if match.is_body:
+        return body_alone(where, theirs, match.missing)
     if theirs and ours and theirs != ours:
         return f"{where}: this file is {theirs}, the config builds {ours}{_wrong_link(theirs, ours)}. {match}"
     if lacks_stem(match) and ours in REPUBLISHED:
@@ -31,6 +34,22 @@ def explain(
     if not match.loaded:
         return f"{where}: no entry fits the model, they are of another architecture: {match}"
     return f"{where} are of another architecture: {_other_detector(match)}{match}. {PARTIAL}"
+
+
+def body_alone(where: str, body: str | None, missing: Sequence[str]) -> str:
+    """The message for a body where a whole detector is wanted.
+
+    missing: the detector's entries that the file does not hold; told by module, with their number.
+    """
+    modules = Counter(".".join(name.split(".")[:-1][:2]) for name in missing)
+    counts = ", ".join(f"{module} {count}" for module, count in modules.items())
+    return (
+        f"{where}: a body alone ({body or 'of a structure unknown here'}), as training starts from it. "
+        f"{len(missing)} entries of the detector are missing and would stay random: {counts}. Give the file "
+        "of a trained detector (MODEL.WEIGHT path.pth, or --ckpt path.pth), or train one from this body "
+        "first (tools/train_net.py). To take the body and leave the rest random, say "
+        "MODEL.WEIGHT_PARTIAL True"
+    )
 
 
 def lacks_stem(match: WeightMatch) -> bool:

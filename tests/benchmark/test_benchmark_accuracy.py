@@ -79,3 +79,14 @@ def test_weights_of_another_row_are_refused(tmp_path: Path) -> None:
     other = make_ready_row(job_with_data(tmp_path, "V-39-FPN"), CPU)
     with pytest.raises(ValueError, match=r"row\.pth"):
         other.load_weights()
+
+
+def test_a_body_alone_is_refused(tmp_path: Path) -> None:
+    """Its row would be that of random heads."""
+    job = job_with_data(tmp_path)
+    save_weights(job)
+    assert job.weights is not None
+    state = torch.load(job.weights, weights_only=True)["model"]
+    torch.save({name: tensor for name, tensor in state.items() if ".body." in name}, job.weights)
+    with pytest.raises(ValueError, match=r"row\.pth: a body alone \(V-27-slim\)"):
+        make_ready_row(job, CPU).load_weights()

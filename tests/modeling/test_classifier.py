@@ -10,13 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.engine.pretrain import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.models.pretraining import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import save_publishable
 
 PUBLISHED_COUNTS = {
@@ -84,7 +85,7 @@ def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path)
     keys += ["MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor", "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", 8]
     for file in ("backbone.pth", "backbone.safetensors"):
         detector = build_detection_model(load_config(None, keys))
-        Checkpointer(detector).load(tmp_path / file)
+        Checkpointer(detector).load(tmp_path / file, Purpose.TRAINING)
         state = detector.state_dict()
         assert expected.keys() == {key for key in state if key.startswith("backbone.body.")}
         for name, tensor in expected.items():
@@ -101,7 +102,7 @@ def test_a_classifier_is_not_taken_for_a_body(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     for file in ("model_final.pth", "model_final.safetensors"):
         with pytest.raises(ValueError, match="0 entries match"):
-            Checkpointer(detector).load(tmp_path / file)
+            Checkpointer(detector).load(tmp_path / file, Purpose.TRAINING)
     assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
 
 

@@ -113,3 +113,20 @@ def test_a_folder_that_cannot_be_written(folder: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.strip().startswith("error: OUTPUT_DIR '/dev/null/run' cannot be written: ")
     assert "Traceback" not in ended.stderr
+
+
+def test_the_body_that_a_config_trains_from_is_no_detector(folder: Path) -> None:
+    """A published config names an ImageNet file; a test without weights would score random heads."""
+    config = ROOT / "configs" / "mmdet" / "faster_rcnn_R_50_FPN_1x.yaml"
+    ended = run_test_net([], ["--config-file", str(config), *options(folder, "body")])
+    assert ended.returncode == 1
+    (refusal, origin) = ended.stderr.strip().splitlines()[-2:]
+    body = "catalog://ImageNetPretrained/torchvision/resnet50-IMAGENET1K_V1"
+    assert refusal.startswith(f"error: weights {body}: a body alone (R-50), as training starts from it. ")
+    assert "missing and would stay random: backbone.fpn 16, rpn.head 6, roi_heads.box 8. Give" in refusal
+    for mend in ("MODEL.WEIGHT path.pth, or --ckpt path.pth", "tools/train_net.py", "WEIGHT_PARTIAL True"):
+        assert mend in refusal
+    named = f"these are those of MODEL.WEIGHT in {config}"
+    assert origin == f"None were named on the command line, so {named}"
+    assert "Traceback" not in ended.stderr
+    assert not (folder / "body" / "inference").exists()

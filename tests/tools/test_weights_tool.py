@@ -13,6 +13,7 @@ from weights.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.sources.catalogue import entries
 from maskrcnn_benchmark.weights.sources.read import read_weights
@@ -155,14 +156,14 @@ def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     states = []
     for name in ("resnet50.pth", "r50.safetensors"):
         model = build_detection_model(small_config(4, *opts))
-        DetectronCheckpointer(small_config(4, *opts), model).load(tmp_path / name)
+        DetectronCheckpointer(small_config(4, *opts), model).load(tmp_path / name, Purpose.TRAINING)
         states.append(model.backbone.body.state_dict())
     for name, tensor in states[0].items():
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-6, atol=1e-6)
     # what the weights need travels with the file
     model = build_detection_model(small_config(4, *body))
     with pytest.raises(ValueError, match=r"set MODEL\.RESNETS\.STRIDE_IN_1X1 False"):
-        DetectronCheckpointer(small_config(4, *body), model).load(converted)
+        DetectronCheckpointer(small_config(4, *body), model).load(converted, Purpose.TRAINING)
 
 
 def test_convert_of_the_unknown(tmp_path: Path) -> None:

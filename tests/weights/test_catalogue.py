@@ -12,7 +12,6 @@ import yaml
 from torchvision.models import get_model_weights, list_models
 
 from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.config.weights_manifest import LINKS, CatalogueEntry
 from maskrcnn_benchmark.modeling import registry
 from maskrcnn_benchmark.modeling.backbone import build_backbone  # noqa: F401  # registers the bodies
 from maskrcnn_benchmark.weights.sources.catalogue import (
@@ -22,6 +21,7 @@ from maskrcnn_benchmark.weights.sources.catalogue import (
     fetch,
     resolve_weights,
 )
+from maskrcnn_benchmark.weights.sources.manifest import LINKS, CatalogueEntry
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = entries()

@@ -19,9 +19,9 @@ import pytest
 from weights.file_server import FileServer, Served, running_server
 
 from maskrcnn_benchmark.weights.partial import Partial
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted, cache_folder
 from maskrcnn_benchmark.weights.sources.download import download
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted, cache_folder
-from maskrcnn_benchmark.weights.transfer import TransferFailed, transfer
+from maskrcnn_benchmark.weights.sources.transfer import TransferFailed, transfer
 
 CONTENT = Random(1).randbytes(200_000)
 OTHER = Random(2).randbytes(200_000)
@@ -334,7 +334,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 PROCESS = """
 import logging, sys
 from maskrcnn_benchmark.weights.sources.download import download
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted
 logging.basicConfig(level="INFO", filename=sys.argv[3])
 wanted = Wanted("catalog://it", (Source(sys.argv[1]),), "it/it.pth", Digest("sha256", sys.argv[2]))
 print(download(wanted))

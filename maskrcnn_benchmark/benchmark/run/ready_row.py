@@ -24,6 +24,7 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
 
 @dataclass
@@ -44,7 +45,7 @@ class ReadyRow:
         """
         if self.weights is None:
             return self.subject.scale_random_weights(self.images)
-        Checkpointer(self.subject.model).load(self.weights)
+        Checkpointer(self.subject.model).load(self.weights, Purpose.USE)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
 

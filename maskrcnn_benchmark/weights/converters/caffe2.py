@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
 from maskrcnn_benchmark.weights.converted import Converted
-from maskrcnn_benchmark.weights.converters.renaming import rename
+from maskrcnn_benchmark.weights.converters.converted import rename
 
 MARK = "res2_0_branch2a_w"
 STRIDE = "MODEL.RESNETS.STRIDE_IN_1X1"

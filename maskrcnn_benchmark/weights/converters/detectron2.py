@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
 from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters.renaming import BATCH_NORM_EPS, COUNTER, rename
+from maskrcnn_benchmark.weights.converters.converted import BATCH_NORM_EPS, COUNTER, rename
 
 BOTTOM_UP = "backbone.bottom_up."
 EARLIER_SQUEEZE = re.compile(r"backbone\.body\.stage(\d)\.OSA\1_(\d+)\.ese\.fc\.weight")

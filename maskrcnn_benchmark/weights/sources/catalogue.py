@@ -8,11 +8,10 @@ import time
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry, weights_manifest
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted
 from maskrcnn_benchmark.weights.sources.download import Sleep, download
 from maskrcnn_benchmark.weights.sources.hub import HUB, fetch_from_hub, in_hub_cache
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted
+from maskrcnn_benchmark.weights.sources.manifest import CatalogueEntry, ModelCatalog, weights_manifest
 
 CATALOG = "catalog://"
 WEB = ("http://", "https://")
@@ -72,6 +71,15 @@ def alternatives(entry: CatalogueEntry) -> list[CatalogueEntry]:
         for other in entries()
         if other.kind == "body" and other.body == entry.body and other.link != "dead" and other != entry
     ]
+
+
+def published_body(name: str) -> CatalogueEntry | None:
+    """The entry that a name or address stands for, if it is an ImageNet body; None for anything else."""
+    if name.startswith(CATALOG):
+        entry = weights_manifest().get(name.removeprefix(CATALOG))
+    else:
+        entry = _entry_at(name)
+    return entry if entry is not None and entry.kind == "body" else None
 
 
 def _wanted_entry(entry: CatalogueEntry) -> Wanted:

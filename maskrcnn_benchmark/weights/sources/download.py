@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from maskrcnn_benchmark.weights.partial import Partial
-from maskrcnn_benchmark.weights.sources.wanted import (
+from maskrcnn_benchmark.weights.sources.cache_folder import (
     CACHE_VARIABLE,
     MIRROR_VARIABLE,
     Digest,
@@ -27,7 +27,7 @@ from maskrcnn_benchmark.weights.sources.wanted import (
     Wanted,
     own_mirror,
 )
-from maskrcnn_benchmark.weights.transfer import DISK_FULL, TransferFailed, no_room, transfer
+from maskrcnn_benchmark.weights.sources.transfer import DISK_FULL, TransferFailed, no_room, transfer
 
 ATTEMPTS = 4  # at one address, without a byte of progress between them
 LONGEST_WAIT = 60.0  # seconds between two attempts

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
-from maskrcnn_benchmark.weights.checks import check_finite
 from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_checks import check_finite
 from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.sources.read import RawFile
 

@@ -1,17 +1,18 @@
-"""The published weights files, as weights_manifest.json beside this file lists them.
+"""The published weights files, as manifest.json beside this file lists them.
 
 Every fact there comes from the publisher's own page or package; what no source tells is null.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-MANIFEST_FILE = Path(__file__).with_name("weights_manifest.json")
+MANIFEST_FILE = Path(__file__).with_name("manifest.json")
 LINKS = ("alive", "dead", "unknown")
 
 
@@ -77,6 +78,33 @@ def weights_manifest() -> dict[str, CatalogueEntry]:
     return {entry.name: entry for entry in entries}
 
 
+class ModelCatalog:
+    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT."""
+
+    @staticmethod
+    def entry(name: str) -> CatalogueEntry:
+        """What the manifest says about ``name``; raises ValueError for an unknown one, with the nearest."""
+        manifest = weights_manifest()
+        if name not in manifest:
+            raise ValueError(
+                f"unknown weights catalog://{name}{_nearest(name, list(manifest))}; "
+                "`python tools/weights.py list` shows them all"
+            )
+        return manifest[name]
+
+    @staticmethod
+    def get(name: str) -> str:
+        """The first address of a published file.
+
+        Raises ValueError for an unknown name, with the nearest known ones, and for a file that was never
+        published, with the one to take instead.
+        """
+        entry = ModelCatalog.entry(name)
+        if not entry.urls:
+            raise ValueError(f"catalog://{name}: {entry.note}; take catalog://{entry.superseded_by}")
+        return entry.urls[0]
+
+
 def _entry(raw: dict[str, Any], sources: dict[str, dict[str, Any]]) -> CatalogueEntry:
     source = sources[raw.pop("source")]
     return CatalogueEntry(
@@ -88,3 +116,8 @@ def _entry(raw: dict[str, Any], sources: dict[str, dict[str, Any]]) -> Catalogue
         link_note=source["link_note"],
         **raw,
     )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.user_module import import_user_modules
-from maskrcnn_benchmark.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.named import read_named
@@ -105,12 +105,12 @@ def load_detector(
             ["IMPORTS", "('my_module',)"], your own module is imported first.
 
     Raises:
-        ValueError: the file cannot be used, or holds no config; the message says what to do.
+        ValueError: the file cannot be used, is a body alone, or holds no config; the message says what to do.
     """
     raw = read_named(file)
     config = load_config_text(config_inside(raw), str(raw.path), [*options, "MODEL.DEVICE", device])
     detector = _build_detector(config, provenance_of(raw).class_names)
-    load_weights(detector.model, raw, LoadOptions())
+    load_weights(detector.model, raw, LoadOptions(Purpose.USE))
     return detector
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.weights.load_report import LoadReport, shortened
 from maskrcnn_benchmark.weights.matching import CELL_ANCHORS
-from maskrcnn_benchmark.weights.report import LoadReport, shortened
 
 # Config keys under which the same weights compute something else.
 MEANING = (
