@@ -19,7 +19,7 @@ _C.METRIC_WRITERS = ("tensorboard",)  # (new) where a run's numbers go beside me
 
 _C.MODEL = CN()
 _C.MODEL.DEVICE = "auto"  # auto | cpu | cuda | cuda:N; auto takes a GPU when there is one
-_C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+_C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in modeling.registry.DETECTORS
 _C.MODEL.MASK_ON = False  # adds the mask head: Mask R-CNN
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False  # one box per region instead of one per class
 _C.MODEL.BOX_REG_LOSS = (
@@ -103,6 +103,7 @@ _C.MODEL.ROI_HEADS.POSITIVE_FRACTION = 0.25
 _C.MODEL.ROI_HEADS.SCORE_THRESH = 0.05  # detections below are dropped
 _C.MODEL.ROI_HEADS.NMS = 0.5  # IoU above which the lower-scored of two detections of a class goes
 _C.MODEL.ROI_HEADS.DETECTIONS_PER_IMG = 100
+_C.MODEL.ROI_HEADS.EXTRA = ()  # (new) names in modeling.registry.ROI_HEADS: more heads, after box and mask
 
 _C.MODEL.ROI_BOX_HEAD = CN()
 _C.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR = "ResNet50Conv5ROIFeatureExtractor"

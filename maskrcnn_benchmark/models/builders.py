@@ -148,6 +148,7 @@ def _build(
         )
     config = make_detector_config(name, strides_of(backbone), detector)
     model = build_detection_model(config, backbone)
+    assert isinstance(model, GeneralizedRCNN)
     model.plain_dicts = plain_dicts
     if weights == IMAGENET:
         load_imagenet(model, body, config)

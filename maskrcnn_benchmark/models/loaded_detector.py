@@ -15,7 +15,7 @@ from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Resize
 from maskrcnn_benchmark.engine.precision import Precision, resolve_precision, set_precision
-from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
+from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import resolve_device
@@ -42,7 +42,7 @@ class LoadedDetector:
 
     def __init__(
         self,
-        model: GeneralizedRCNN,
+        model: Detector,
         config: ConfigNode,
         class_names: tuple[str, ...] | None,
         min_size: int,

@@ -76,7 +76,7 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
 
 
 def mean_count(count: Tensor) -> Tensor:
-    """The mean of a 0-dim count over the processes, as float32, and at least one counted in all of them.
+    """The mean of counts (of any shape) over the processes, as float32, each at least one in all of them.
 
     A loss that divides a sum by it and whose gradient is averaged over the processes is the mean over all of
     their samples, as if one process had taken the whole batch.

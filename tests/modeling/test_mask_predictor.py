@@ -113,5 +113,7 @@ def test_loss_counts_positives_only() -> None:
     targets = (torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5).to(torch.uint8)
     positive = torch.tensor([True, False, True, False])
     expected = torch.nn.functional.binary_cross_entropy(logits[positive].sigmoid(), targets[positive].float())
-    torch.testing.assert_close(mask_loss(logits, targets, positive), expected)
-    assert mask_loss(logits, targets, torch.zeros(4, dtype=torch.bool)) == 0
+    total, num_pixels = mask_loss(logits, targets, positive)
+    assert num_pixels == 2 * 6 * 6
+    torch.testing.assert_close(total / num_pixels, expected)
+    assert mask_loss(logits, targets, torch.zeros(4, dtype=torch.bool)) == (0, 0)

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.benchmark.measure.random_weights import HOW, quiet_resid
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
 from maskrcnn_benchmark.engine.precision import Precision, set_precision
 from maskrcnn_benchmark.layers import paste_masks_rle
-from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
+from maskrcnn_benchmark.modeling.detector import Detector, GeneralizedRCNN
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
@@ -88,8 +88,10 @@ class OurDetector:
     """A `Subject`: this project's detector, as its config builds it."""
 
     def __init__(
-        self, model: GeneralizedRCNN, device: torch.device, precision: Precision, size_divisible: int
+        self, model: Detector, device: torch.device, precision: Precision, size_divisible: int
     ) -> None:
+        if not isinstance(model, GeneralizedRCNN):
+            raise ValueError(f"the benchmark takes two-stage detectors apart; {model.kind} is none")
         self.model: nn.Module = model
         self.detector = model
         self.device = device
@@ -138,9 +140,9 @@ class OurDetector:
         return [
             *parts,
             *stage_call(self.detector, "rpn", "rpn"),
-            *stage_call(heads.box, "detect", "box_head"),
+            *stage_call(heads.box, "refine", "box_head"),
             *stage_call(heads.box, "post_processor", "post_processing"),
-            *(stage_call(heads.mask, "add_masks", "mask_head") if heads.has_mask else []),
+            *(stage_call(heads.mask, "refine", "mask_head") if "mask" in heads else []),
         ]
 
     def counting(self, counts: list[Counts]) -> AbstractContextManager[None]:

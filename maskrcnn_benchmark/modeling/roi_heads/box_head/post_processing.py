@@ -18,7 +18,7 @@ MAX_CANDIDATES = 4096
 
 
 class BoxPostProcessor:
-    """Score threshold, suppression class by class, best `detections_per_img`; all images at once."""
+    """Score threshold, NMS class by class, best `detections_per_img`; all images at once."""
 
     def __init__(
         self,
@@ -35,7 +35,11 @@ class BoxPostProcessor:
         self.class_agnostic = class_agnostic
 
     def __call__(
-        self, class_logits: Tensor, box_regression: Tensor, proposals: Proposals, image_hw: Tensor
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: Proposals | Detections,
+        image_hw: Tensor,
     ) -> Detections:
         """Detections from class logits [N, P, C] and deltas [N, P, 4 * C] (or [N, P, 8]) of the proposals.
 
@@ -60,6 +64,7 @@ class BoxPostProcessor:
             scores=scores.gather(1, keep).masked_fill(~valid, 0.0),
             labels=labels.gather(1, keep).masked_fill(~valid, 0),
             valid=valid,
+            fields={},
         )
 
     def _num_candidates(self, scores: Tensor) -> int:

@@ -24,9 +24,13 @@ class FPNPredictor(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits [K, C] and box deltas [K, 4 * C] (or [K, 8] class-agnostic) of region vectors [K,
-        D].
+        """Class logits [K, C] and box deltas [K, 4 * C] of region vectors `x` [K, D] or [K, D, 1, 1].
+
+        Class-agnostic deltas are [K, 8].
         """
+        if x.dim() == 4:
+            assert x.shape[2:] == (1, 1), "FPNPredictor takes vectors; FastRCNNPredictor takes region maps"
+            x = x.flatten(1)
         return self.cls_score(x), self.bbox_pred(x)
 
 
