@@ -22,9 +22,9 @@ _C.MODEL.DEVICE = "auto"  # auto | cpu | cuda | cuda:N; auto takes a GPU when th
 _C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in modeling.registry.DETECTORS
 _C.MODEL.MASK_ON = False  # adds the mask head: Mask R-CNN
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False  # one box per region instead of one per class
-_C.MODEL.BOX_REG_LOSS = (
-    "smooth_l1"  # (new) box head: smooth_l1 | l1 on deltas; iou | giou | bounded_iou | diou | ciou on boxes
-)
+# (new) box head: smooth_l1 | l1 on deltas; iou | giou | bounded_iou | diou | ciou on boxes, or another one of
+# modeling.registry.BOX_REG_LOSSES
+_C.MODEL.BOX_REG_LOSS = "smooth_l1"
 _C.MODEL.BOX_REG_LOSS_WEIGHT = 1.0  # (new) factor of the box head's box loss
 _C.MODEL.WEIGHT = ""  # weights to start from: a path or a catalog:// name; "" starts from scratch
 _C.MODEL.WEIGHT_PARTIAL = False  # (new) accept a weights file that leaves part of the model untouched
@@ -35,6 +35,8 @@ _C.MODEL.BACKBONE.CONV_BODY = "R-50-C4"  # a name in modeling.registry.BACKBONES
 _C.MODEL.BACKBONE.NORM = (
     ""  # (new) FrozenBN | BN | SyncBN | GN; "" is frozen batch norm, or GN where the family's keys say so
 )
+# (new) names in modeling.registry.CONVOLUTIONS for the 3x3 convolutions of each stage after the stem, or ""
+_C.MODEL.BACKBONE.STAGE_CONV = ("", "", "", "")
 _C.MODEL.BACKBONE.FREEZE_CONV_BODY_AT = 2  # stages below this number are not trained; 0 trains everything
 
 _C.MODEL.FPN = CN()

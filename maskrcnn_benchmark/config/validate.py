@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 
-BOX_REG_LOSSES = ("smooth_l1", "l1", "iou", "giou", "bounded_iou", "diou", "ciou")
 ALLOWED: dict[str, tuple[object, ...]] = {
     "DTYPE": ("float32", "bfloat16", "float16"),
     "PATHS_CATALOG": ("",),
     "MODEL.VOVNET.PRETRAINED": ("",),
-    "MODEL.BOX_REG_LOSS": BOX_REG_LOSSES,
-    "MODEL.RPN.BOX_REG_LOSS": BOX_REG_LOSSES,
     "SOLVER.LR_SCHEDULE": ("multistep", "poly", "cosine"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "DATALOADER.START_METHOD": ("fork", "spawn", "forkserver"),

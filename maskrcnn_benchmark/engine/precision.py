@@ -44,7 +44,7 @@ FLOAT32 = Precision()
 def resolve_precision(name: str, device: torch.device, training: bool) -> Precision:
     """What DTYPE `name` (float32, bfloat16, float16) comes to on this device.
 
-    A CPU without instructions for a half-precision type would emulate it, several times slower than float32.
+    A CPU without instructions for a half-precision dtype would emulate it, several times slower than float32.
     There, inference multiplies 16-bit integers where the CPU is fast in those. Else it is float32, with a
     warning; so is training, which needs gradients.
     """

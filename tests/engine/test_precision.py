@@ -18,7 +18,7 @@ from maskrcnn_benchmark.engine.precision import (
     set_precision,
 )
 from maskrcnn_benchmark.layers.conv_norm import Conv2d
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, multiplies_int16
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.layers.linear import Linear
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -89,13 +89,15 @@ def test_float32_and_gpus_are_left_alone(training: bool, cpu_without_half: None)
         assert found == Precision(getattr(torch, name)) and str(found) == name
 
 
+@torch.no_grad()
 def test_layers_multiply_integers_where_the_cpu_does() -> None:
-    layer = Linear(16, 16)
-    assert not multiplies_int16(layer, CPU, torch.float32)
-    set_precision(layer, INTEGERS)
-    assert multiplies_int16(layer, CPU, torch.float32) == HAS_INT16_PRODUCTS
-    assert not multiplies_int16(layer, CPU, torch.bfloat16)
-    assert not multiplies_int16(layer, GPU, torch.float32)
+    torch.manual_seed(0)
+    layer, x = Linear(16, 16).eval(), torch.randn(8, 16)
+    plain = layer(x)
+    with running_in(layer, INTEGERS, CPU):
+        assert layer(x).equal(plain) != HAS_INT16_PRODUCTS
+        torch.testing.assert_close(layer(x), plain, rtol=0, atol=5e-3)
+    assert layer(x).equal(plain)
 
 
 def test_the_innermost_precision_counts() -> None:

@@ -13,11 +13,13 @@ from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d
 from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
     POINTWISE,
     Geometry,
+    ImplicitGemm,
     fits_implicit_gemm,
     implicit_gemm_conv2d,
     implicit_gemm_conv2d_add_,
     implicit_gemm_weight,
 )
+from maskrcnn_benchmark.layers.cpu_inference.method import Plain
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import COLUMNS
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, GroupNorm
 
@@ -211,7 +213,7 @@ def test_inference_concatenates_nothing(norm: nn.Module | None, monkeypatch: pyt
         monkeypatch.delattr(torch, "cat")
         got = fused_concat_conv2d(parts, conv, norm, relu=True)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
-    assert conv.prepared is not None and conv.prepared.form.method == "implicit_gemm"
+    assert conv.prepared is not None and conv.prepared.form.method == ImplicitGemm()
 
 
 def test_other_types_are_concatenated() -> None:
@@ -222,7 +224,7 @@ def test_other_types_are_concatenated() -> None:
         got = fused_concat_conv2d(parts, conv)
         assert got.dtype == torch.float64
         torch.testing.assert_close(got, conv(torch.cat(parts, 1)))
-    assert conv.prepared is not None and conv.prepared.form.method == "torch"
+    assert conv.prepared is not None and conv.prepared.form.method == Plain()
 
 
 COMPARE = """

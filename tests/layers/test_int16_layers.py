@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import ImplicitGemm
 from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.method import Method
+from maskrcnn_benchmark.layers.cpu_inference.onednn import OneDnn
 from maskrcnn_benchmark.layers.cpu_inference.prepared import PreparesWeight
+from maskrcnn_benchmark.layers.cpu_inference.winograd import Winograd
 from maskrcnn_benchmark.layers.linear import ConvTranspose2d, Linear, fused_linear
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
 
@@ -36,18 +40,18 @@ def _seed() -> None:
     torch.manual_seed(9)
 
 
-LAYERS: list[tuple[str, Callable[[], Conv2d]]] = [
-    ("implicit_gemm", lambda: Conv2d(32, 48, 1, bias=False)),
-    ("winograd", lambda: Conv2d(32, 48, 3, padding=1)),
-    ("implicit_gemm", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
-    ("onednn", lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
+LAYERS: list[tuple[Method, Callable[[], Conv2d]]] = [
+    (ImplicitGemm(int16=True), lambda: Conv2d(32, 48, 1, bias=False)),
+    (Winograd(int16=True), lambda: Conv2d(32, 48, 3, padding=1)),
+    (ImplicitGemm(int16=True), lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
+    (OneDnn(), lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
 ]
 
 
 @pytest.mark.parametrize(("method", "make"), LAYERS)
 @pytest.mark.parametrize("with_residual", [False, True])
 def test_convolutions_take_it_where_asked_to(
-    method: str, make: Callable[[], Conv2d], with_residual: bool
+    method: Method, make: Callable[[], Conv2d], with_residual: bool
 ) -> None:
     conv, norm = make().eval(), FrozenBatchNorm2d(48)
     norm.weight.uniform_(0.5, 2)
@@ -60,13 +64,13 @@ def test_convolutions_take_it_where_asked_to(
 
     with torch.no_grad():
         plain = run()
-        assert conv.prepared is not None and not conv.prepared.form.int16
+        assert conv.prepared is not None and conv.prepared.form.method in (Winograd(), OneDnn())
         with integers(conv):
             got = run()
             assert conv.prepared is not None
-            assert (conv.prepared.form.method, conv.prepared.form.int16) == (method, method != "onednn")
+            assert conv.prepared.form.method == method
         assert run().equal(plain)
-    assert got.equal(plain) == (method == "onednn")
+    assert got.equal(plain) == (method == OneDnn())
     torch.testing.assert_close(got, plain, rtol=0, atol=0.02)
     with integers(conv):  # something to differentiate
         assert torch.allclose(run(), plain, rtol=0, atol=1e-4)
@@ -79,7 +83,7 @@ def test_a_concatenation_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
         want = conv(torch.cat(parts, 1))
         monkeypatch.delattr(torch, "cat")
         torch.testing.assert_close(fused_concat_conv2d(parts, conv), want, rtol=0, atol=1e-3)
-    assert conv.prepared is not None and conv.prepared.form.int16
+    assert conv.prepared is not None and conv.prepared.form.method == ImplicitGemm(int16=True)
 
 
 def test_fully_connected_layers_take_it_where_asked_to() -> None:
@@ -115,7 +119,7 @@ def test_what_was_prepared_stays_out_of_copies(make: Callable[[], Linear | ConvT
 
     with torch.no_grad(), integers(layer):
         first = fused_linear(x, layer, matrix, relu=True)
-        assert layer.prepared is not None and layer.prepared.form.int16
+        assert layer.prepared is not None and layer.prepared.form.method == ImplicitGemm(int16=True)
         assert copy.deepcopy(layer).prepared is None
         assert pickle.loads(pickle.dumps(layer)).prepared is None
         layer.bias.add_(100)  # type: ignore[union-attr]

@@ -9,12 +9,15 @@ convolution of such. The kernel is csrc/cpu/implicit_gemm.cpp, for processors wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.method import accumulates, add_relu_
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
@@ -95,6 +98,41 @@ def implicit_gemm_conv2d_add_(
 
 def _channels_last(parts: Sequence[Tensor]) -> list[Tensor]:
     return [part.contiguous(memory_format=torch.channels_last) for part in parts]
+
+
+@dataclass(frozen=True)
+class ImplicitGemm:
+    """A `Method`: this, over one map or several."""
+
+    int16: bool = False
+
+    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
+        """Maps on the CPU and a convolution that `fits_implicit_gemm`, in float32."""
+        if self.int16 and not (int16 and HAS_INT16_PRODUCTS):
+            return False
+        on_cpu = all(part.device.type == "cpu" for part in parts)
+        return on_cpu and dtype == torch.float32 and fits_implicit_gemm(parts, conv)
+
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
+        """See `implicit_gemm_weight`."""
+        return implicit_gemm_weight(weight, self.int16)
+
+    def run(
+        self,
+        parts: Sequence[Tensor],
+        weight: Tensor,
+        bias: Tensor | None,
+        conv: nn.Conv2d,
+        relu: bool,
+        residual: Tensor | None,
+    ) -> Tensor:
+        """One pass with the ReLU, and with the sum where `residual` can hold it."""
+        geometry = Geometry.of(conv)
+        if residual is not None and accumulates(residual, torch.float32):
+            return implicit_gemm_conv2d_add_(residual, parts, weight, bias, geometry, relu)
+        fused = relu and residual is None
+        out = implicit_gemm_conv2d(parts, weight, bias, conv.out_channels, geometry, fused)
+        return out if fused else add_relu_(out, residual, relu)
 
 
 if KERNEL_DEVICES:

@@ -12,11 +12,5 @@ from __future__ import annotations
 import torch
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
-from maskrcnn_benchmark.layers.cpu_inference.prepared import PreparesWeight
 
 HAS_INT16_PRODUCTS: bool = bool(KERNEL_DEVICES and torch.ops.maskrcnn_benchmark.int16_panel_size(16))
-
-
-def multiplies_int16(layer: PreparesWeight, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the layer multiplies 16-bit integers where it computes in `dtype` on this device."""
-    return layer.int16 and HAS_INT16_PRODUCTS and device.type == "cpu" and dtype == torch.float32

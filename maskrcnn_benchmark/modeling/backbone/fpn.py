@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.layers.conv_block import ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.backbone.body import Neck
 
 
 def _conv_block(
@@ -33,7 +34,7 @@ class LastLevelMaxPool(nn.Module):
         return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
 
 
-class FPN(nn.Module):
+class FPN(Neck):
     """A top-down pyramid over the body's maps, all levels with `out_channels` channels.
 
     in_channels: of the body's maps, finest first. norm, relu: after each convolution, or None and False.

@@ -11,9 +11,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
-from maskrcnn_benchmark.layers.conv_block import ConvNormAct
+from maskrcnn_benchmark.layers.conv_block import ConvFactory, ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
+
+
+def conv3x3(
+    in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Module:
+    """The ordinary `ConvFactory`."""
+    return _conv(3, in_channels, out_channels, stride, groups, dilation)
+
+
+def conv1x1(
+    in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Module:
+    """The same of a single pixel."""
+    return _conv(1, in_channels, out_channels, stride, groups, dilation)
+
+
+def _conv(
+    kernel: int, in_channels: int, out_channels: int, stride: int, groups: int, dilation: int
+) -> nn.Module:
+    padding = kernel // 2 * dilation
+    conv = Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    nn.init.kaiming_normal_(conv.weight)
+    return conv
 
 
 def add_conv(
@@ -22,30 +45,28 @@ def add_conv(
     in_channels: int,
     out_channels: int,
     norm: NormFactory,
-    kernel: int = 3,
     stride: int = 1,
+    make: ConvFactory = conv3x3,
 ) -> ConvNormAct:
-    """Appends a convolution that keeps the size (times 1/stride), norm and ReLU under the published names."""
-    conv = _conv(in_channels, out_channels, kernel, stride)
+    """Appends a convolution, its norm and a ReLU under the published names."""
+    conv = make(in_channels, out_channels, stride, 1, 1)
     return block.add(conv, norm(out_channels), names=(f"{name}/conv", f"{name}/norm"))
 
 
 def add_separable_conv(
-    block: ConvNormAct, name: str, in_channels: int, out_channels: int, norm: NormFactory, stride: int = 1
+    block: ConvNormAct,
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    norm: NormFactory,
+    stride: int = 1,
+    make: ConvFactory = conv3x3,
 ) -> ConvNormAct:
     """The depthwise-separable one: 3x3 within each channel, then a 1x1 across them, its norm and a ReLU."""
-    depthwise = _conv(in_channels, in_channels, 3, stride, groups=in_channels)
+    depthwise = make(in_channels, in_channels, stride, in_channels, 1)
     block.add(depthwise, relu=False, names=(f"{name}/dw_conv3x3", ""))
-    pointwise = _conv(in_channels, out_channels, 1)
+    pointwise = conv1x1(in_channels, out_channels)
     return block.add(pointwise, norm(out_channels), names=(f"{name}/pw_conv1x1", f"{name}/pw_norm"))
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> Conv2d:
-    conv = Conv2d(
-        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
-    nn.init.kaiming_normal_(conv.weight)
-    return conv
 
 
 class EffectiveSqueezeExcitation(nn.Module):
@@ -68,7 +89,7 @@ class OSAModule(nn.Module):
 
     depthwise: separable 3x3 convolutions, in a chain that starts from the input brought to layer_channels.
     squeeze: scale the channels of the result. identity: add the module's input to its output.
-    recompute_concat: see `concat_conv2d`.
+    recompute_concat: see `concat_conv2d`. make_conv: makes the 3x3 convolutions.
     """
 
     def __init__(
@@ -83,6 +104,7 @@ class OSAModule(nn.Module):
         recompute_concat: bool,
         depthwise: bool = False,
         squeeze: bool = False,
+        make_conv: ConvFactory = conv3x3,
     ) -> None:
         super().__init__()
         assert not identity or in_channels == concat_channels
@@ -90,19 +112,19 @@ class OSAModule(nn.Module):
         self.recompute_concat = recompute_concat
         self.conv_reduction: ConvNormAct | None = None
         if depthwise and in_channels != layer_channels:
+            reduction = f"{name}_reduction_0"
             self.conv_reduction = add_conv(
-                ConvNormAct(), f"{name}_reduction_0", in_channels, layer_channels, norm, kernel=1
+                ConvNormAct(), reduction, in_channels, layer_channels, norm, make=conv1x1
             )
         widths = [in_channels] + [layer_channels] * num_layers
         self.layers = nn.ModuleList()
         for number in range(num_layers):
+            add, width = (add_separable_conv, layer_channels) if depthwise else (add_conv, widths[number])
             layer = f"{name}_{number}"
-            self.layers.append(
-                add_separable_conv(ConvNormAct(), layer, layer_channels, layer_channels, norm)
-                if depthwise
-                else add_conv(ConvNormAct(), layer, widths[number], layer_channels, norm)
-            )
-        self.concat = add_conv(ConvNormAct(), f"{name}_concat", sum(widths), concat_channels, norm, kernel=1)
+            self.layers.append(add(ConvNormAct(), layer, width, layer_channels, norm, make=make_conv))
+        self.concat = add_conv(
+            ConvNormAct(), f"{name}_concat", sum(widths), concat_channels, norm, make=conv1x1
+        )
         self.ese = EffectiveSqueezeExcitation(concat_channels) if squeeze else None
 
     def forward(self, x: Tensor) -> Tensor:

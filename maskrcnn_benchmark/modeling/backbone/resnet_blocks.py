@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.conv_block import ConvNormAct
+from maskrcnn_benchmark.layers.conv_block import ConvFactory, ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 
@@ -26,6 +26,11 @@ def _conv(
     )
     nn.init.kaiming_uniform_(conv.weight, a=1)
     return conv
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int, groups: int, dilation: int) -> nn.Module:
+    """The ordinary `ConvFactory`."""
+    return _conv(in_channels, out_channels, 3, stride, groups, dilation)
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> ConvNormAct | None:
@@ -50,7 +55,8 @@ class Stem(ConvNormAct):
 class ResidualBlock(ConvNormAct):
     """Convolutions beside an identity, or beside a 1x1 projection where the shape changes.
 
-    With gradients off the block may write its result over its input.
+    With gradients off the block may write its result over its input. `make_conv` of the subclasses makes
+    their 3x3 convolutions.
     """
 
     downsample: ConvNormAct | None
@@ -72,12 +78,18 @@ class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions (He et al. 2016, figure 5 left)."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, norm: NormFactory, dilation: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: NormFactory,
+        dilation: int = 1,
+        make_conv: ConvFactory = conv3x3,
     ) -> None:
         super().__init__()
         self.downsample = _projection(in_channels, out_channels, stride, norm)
-        self.add_numbered(_conv(in_channels, out_channels, 3, stride, dilation=dilation), norm(out_channels))
-        self.add_numbered(_conv(out_channels, out_channels, 3, dilation=dilation), norm(out_channels))
+        self.add_numbered(make_conv(in_channels, out_channels, stride, 1, dilation), norm(out_channels))
+        self.add_numbered(make_conv(out_channels, out_channels, 1, 1, dilation), norm(out_channels))
 
 
 class Bottleneck(ResidualBlock):
@@ -96,11 +108,12 @@ class Bottleneck(ResidualBlock):
         stride: int,
         norm: NormFactory,
         dilation: int = 1,
+        make_conv: ConvFactory = conv3x3,
     ) -> None:
         super().__init__()
         self.downsample = _projection(in_channels, out_channels, stride, norm)
         width = bottleneck_channels
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
         self.add_numbered(_conv(in_channels, width, 1, stride_1x1), norm(width))
-        self.add_numbered(_conv(width, width, 3, stride_3x3, num_groups, dilation), norm(width))
+        self.add_numbered(make_conv(width, width, stride_3x3, num_groups, dilation), norm(width))
         self.add_numbered(_conv(width, out_channels, 1), norm(out_channels))
