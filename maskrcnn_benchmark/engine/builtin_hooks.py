@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.engine.best import best_evaluation, past_evaluations, quality
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
 from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, TrainState
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.metric_writers import MetricWriter, Record, open_metric_writers
 from maskrcnn_benchmark.utils.progress import Progress
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 
 class RecordWriter(Hook):
@@ -58,7 +58,7 @@ class ProgressBar(Hook):
 class BestCheckpoint(Hook):
     """Writes model_best after every evaluation that is better than all before; see `quality`."""
 
-    def __init__(self, checkpointer: Checkpointer) -> None:
+    def __init__(self, checkpointer: RunCheckpointer) -> None:
         self.checkpointer = checkpointer
 
     def on_start(self, state: TrainState) -> None:

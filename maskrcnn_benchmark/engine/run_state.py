@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
 from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.random_state import random_state, set_random_state
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 
@@ -19,7 +19,7 @@ MIN_LOSS_SCALE = 2.0**-10
 
 
 def save_run(
-    checkpointer: Checkpointer,
+    checkpointer: RunCheckpointer,
     name: str,
     arguments: dict[str, Any],
     scaler: torch.amp.GradScaler,

@@ -14,6 +14,7 @@ from torch import nn
 
 from maskrcnn_benchmark.engine.best import evaluation_at
 from maskrcnn_benchmark.engine.builtin_hooks import BestCheckpoint, ProgressBar
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
 from maskrcnn_benchmark.engine.hooks import Hook, Hooks, TrainState
 from maskrcnn_benchmark.engine.loss_monitor import Batch
 from maskrcnn_benchmark.engine.replay import explained
@@ -26,7 +27,6 @@ from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import reset_peak_memory
 from maskrcnn_benchmark.utils.random_state import random_state_kept
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 
@@ -51,7 +51,7 @@ def do_train(
     data_loader: Iterable[Batch],
     optimizer: torch.optim.Optimizer,
     scheduler: WarmupLR,
-    checkpointer: Checkpointer,
+    checkpointer: RunCheckpointer,
     device: torch.device | str,
     checkpoint_period: int,
     arguments: dict[str, Any],
