@@ -5,4 +5,4 @@ import sys
 from maskrcnn_benchmark.commands.models import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["list", *sys.argv[1:]]))

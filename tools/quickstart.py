@@ -1,6 +1,8 @@
 """`maskrcnn-benchmark quickstart`, at its old path."""
 
+import sys
+
 from maskrcnn_benchmark.commands.quickstart import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,17 +1,10 @@
 """Measure the rows of the result table on this machine, beside the published ones.
 
-    python tools/benchmark.py                           # the eight rows of the VoVNet table; no data needed
-    python tools/benchmark.py --quick                   # the same at a reduced size, in minutes
-    python tools/benchmark.py --configs faster-V-39 mask-V-39 configs/e2e_mask_rcnn_R_50_FPN_1x.yaml
-    python tools/benchmark.py --weights-dir checkpoints --dataset coco_2017_val        # with AP
-    python tools/benchmark.py --peers torchvision       # torchvision's models in the same run
-    torchrun --nproc_per_node=2 tools/benchmark.py      # throughput over several processes
-    python tools/benchmark.py --compare a/results.json b/results.json
+    maskrcnn-benchmark benchmark --quick        # the VoVNet table at a reduced size, in minutes
+    maskrcnn-benchmark benchmark --configs mask-V-39 --weights-dir runs --dataset coco_2017_val
+    torchrun --nproc_per_node=2 -m maskrcnn_benchmark benchmark
 
-Writes results.json, table.md and report.html into the output folder (docs/benchmark.md describes them) after
-every row, so that a run that is interrupted goes on with --resume.
-
-Exit status: 0 every row was measured or did not fit into memory; 1 an error, or a row that failed; 130 or 143
+Writes results.json, table.md, report.html. Exit status: 0; 1 an error or a failed row; 130 or 143
 stopped by SIGINT or SIGTERM.
 """
 
@@ -22,6 +15,7 @@ import datetime
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,6 +33,7 @@ from maskrcnn_benchmark.benchmark.run.plan import plan_rows
 from maskrcnn_benchmark.benchmark.run.processes import Interrupted, Processes
 from maskrcnn_benchmark.benchmark.run.resume import check_folder, resume, start_results
 from maskrcnn_benchmark.benchmark.run.selection import find_rows
+from maskrcnn_benchmark.commands.command_line import named_parser, user_errors
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
@@ -48,10 +43,8 @@ logger = logging.getLogger("maskrcnn_benchmark.benchmark")
 WORK_FOLDER = "work"  # jobs and journals of the children; gone after a complete run
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    parser = named_parser("benchmark", "[OPTIONS]", __doc__)
     parser.add_argument("--configs", nargs="+", default=[], metavar="ROW", help="rows, configs or patterns")
     parser.add_argument("--weights-dir", metavar="FOLDER", help="files named after the rows or their configs")
     parser.add_argument("--dataset", metavar="NAME", help="of the catalogue, or annotations.json@folder")
@@ -72,7 +65,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output-dir", metavar="FOLDER", help="default: benchmarks/results/DATE_DEVICE")
     parser.add_argument("--resume", action="store_true", help="keep the finished rows of the output folder")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two results.json; measures nothing")
-    return parser.parse_args()
+    return parser
 
 
 def default_folder(device_type: str, quick: bool) -> str:
@@ -116,19 +109,17 @@ def prepare(args: argparse.Namespace, signals: StopSignals) -> Run:
     return Run(plan, results, folder, processes, lambda found: write_reports(folder, found))
 
 
-def main() -> int:
-    args = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
     level = logging.INFO if comm.launched_local_rank() == 0 else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
     with StopSignals() as signals:
-        try:
+        with user_errors():
             if args.compare:
                 before, after = (load_results(path) for path in args.compare)
                 print(compare(before, after, tuple(args.compare)))
                 return 0
             run = prepare(args, signals)
-        except ValueError as error:
-            raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
         try:
             run.measure()
         except Interrupted as error:

@@ -1,15 +1,23 @@
-"""List every backbone with parameters, multiply-adds, strides, channels and where ImageNet weights are.
+"""List the backbones, or the configs that come with the package.
 
-python tools/list_models.py                     # all
-python tools/list_models.py "V*-FPN"            # those that match
-python tools/list_models.py --markdown docs/models.md
+    maskrcnn-benchmark models list                              # every backbone
+    maskrcnn-benchmark models list "V*-FPN"                     # those that match
+    maskrcnn-benchmark models list --markdown docs/models.md    # the same as a page
+    maskrcnn-benchmark models configs                           # what --config-file finds
+
+A backbone comes with parameters, multiply-adds, strides, channels, and its ImageNet weights.
+Exit status: 0; 1 nothing matches.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 
+from maskrcnn_benchmark.commands.command_line import named_parser, user_errors
+from maskrcnn_benchmark.config.files import list_configs
 from maskrcnn_benchmark.models.listing import as_markdown, as_text, describe_backbones
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
@@ -27,19 +35,42 @@ Written by `python tools/list_models.py --markdown docs/models.md`.
 """
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    parser = named_parser("models", "list|configs [PATTERN] [--markdown FILE]", __doc__)
+    parser.add_argument("what", choices=["list", "configs"], help="of backbones, or of configs")
     parser.add_argument("pattern", nargs="?", default="*", help="names to list, as a shell pattern")
     parser.add_argument("--markdown", metavar="FILE", help="write a Markdown page instead of printing")
-    arguments = parser.parse_args()
-    rows = describe_backbones(arguments.pattern)
-    if not rows:
-        raise SystemExit(f"error: no backbone matches {arguments.pattern!r}")
-    if not arguments.markdown:
-        print(as_text(rows), end="")
-        return 0
-    with open_whole(Path(arguments.markdown)) as file:
-        file.write(PREAMBLE + as_markdown(rows))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.what == "configs" and args.markdown:
+        parser.error("--markdown is for models list")
+    with user_errors():
+        if args.what == "configs":
+            print(list_of_configs(args.pattern), end="")
+        else:
+            print(list_of_backbones(args.pattern, args.markdown), end="")
     return 0
+
+
+def list_of_configs(pattern: str) -> str:
+    """The packaged configs whose names match, one a line; ValueError where none does."""
+    found = fnmatch.filter(list_configs(), pattern)
+    if not found:
+        raise ValueError(f"no config matches {pattern!r}")
+    return "".join(f"{name}\n" for name in found)
+
+
+def list_of_backbones(pattern: str, markdown: str | None) -> str:
+    """The backbones whose names match, as a table to print; with `markdown`, written to that file instead."""
+    rows = describe_backbones(pattern)
+    if not rows:
+        raise ValueError(f"no backbone matches {pattern!r}")
+    if markdown is None:
+        return as_text(rows)
+    with open_whole(Path(markdown)) as file:
+        file.write(PREAMBLE + as_markdown(rows))
+    return ""

@@ -1,29 +1,33 @@
 """Write the benchmark table of README.md from the dated results in benchmarks/results.
 
-    python tools/update_readme_table.py            # after a run of tools/benchmark.py
-    python tools/update_readme_table.py --check    # changes nothing; status 1 where the table is stale
+    maskrcnn-benchmark readme-table            # after a run of maskrcnn-benchmark benchmark
+    maskrcnn-benchmark readme-table --check    # changes nothing; status 1 where the table is stale
 
-The table stands between two markers. It shows the newest run of every machine.
+The table stands between two markers and shows the newest run of every machine. For a checkout.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from maskrcnn_benchmark.benchmark.report.readme_block import updated_readme
+from maskrcnn_benchmark.commands.command_line import named_parser
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 ROOT = Path(__file__).parents[2]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    parser = named_parser("readme-table", "[--check] [--root FOLDER]", __doc__)
     parser.add_argument("--check", action="store_true", help="only say whether README.md is up to date")
     parser.add_argument("--root", type=Path, default=ROOT, metavar="FOLDER", help="the project's folder")
-    args = parser.parse_args()
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
     readme = args.root / "README.md"
     try:
         text = readme.read_text(encoding="utf-8")

@@ -1,26 +1,35 @@
-"""Test a detector on every data set of DATASETS.TEST.
+"""Test a detector on every dataset of DATASETS.TEST.
 
-    python tools/test_net.py MODEL.WEIGHT model_final.safetensors TEST.IMS_PER_BATCH 1
-    python tools/test_net.py --config-file FILE MODEL.WEIGHT path.pth TEST.IMS_PER_BATCH 1
-    torchrun --nproc_per_node=8 tools/test_net.py --config-file FILE MODEL.WEIGHT path.pth
+    maskrcnn-benchmark test MODEL.WEIGHT model_final.safetensors TEST.IMS_PER_BATCH 1
+    maskrcnn-benchmark test --config-file FILE MODEL.WEIGHT path.pth
+    torchrun --nproc_per_node=8 -m maskrcnn_benchmark test --config-file FILE MODEL.WEIGHT path.pth
 
-Without --config-file the config is the one that the weights file holds; keys given still change it. Files of
-this project hold their config, those of others do not.
+Without --config-file the config is the one that the weights file holds; keys given still change it.
+Files of this project hold their config, those of others do not.
 
-Writes OUTPUT_DIR/inference/<data set>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
-where a number misses TEST.EXPECTED_RESULTS.
+Writes OUTPUT_DIR/inference/<dataset>/ (results, a picture) and OUTPUT_DIR/report.md.
+Exit status: 0; 1 an error, or a number that misses TEST.EXPECTED_RESULTS.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from maskrcnn_benchmark.config import ConfigNode, load_config, load_config_text
+from maskrcnn_benchmark.commands.command_line import (
+    add_config_keys,
+    add_local_rank,
+    make_config,
+    named_parser,
+    parse,
+    user_errors,
+)
+from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -29,38 +38,37 @@ from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.run_folder import make_writable_folder
+from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.named import read_named
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def make_parser() -> argparse.ArgumentParser:
+    parser = named_parser("test", "[OPTIONS] [KEY VALUE ...]", __doc__)
     parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="path to a config file; default: the weights' own"
+        "--config-file", default="", metavar="FILE", help="default: the config in the weights"
     )
     parser.add_argument("--ckpt", default="", metavar="FILE", help="weights to test, instead of MODEL.WEIGHT")
-    parser.add_argument(
-        "--local_rank", "--local-rank", type=int, default=0, help="set by torch.distributed.launch"
-    )
-    parser.add_argument(
-        "opts", nargs=argparse.REMAINDER, help="config keys to change: KEY VALUE KEY VALUE ..."
-    )
-    return parser.parse_args()
+    add_local_rank(parser)
+    add_config_keys(parser)
+    return parser
 
 
-def settle_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
-    """The config, and the file to test; ValueError where none is named: random weights test nothing."""
+def make_test_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
+    """The config, and the file to test; ValueError where none is named: random weights test nothing.
+
+    The config inside a file of weights imports nothing; --import and the key IMPORTS of the command line do.
+    """
     keys = dict(zip(args.opts[0::2], args.opts[1::2], strict=False))
     if args.config_file:
-        cfg = load_config(args.config_file, args.opts)
+        cfg = make_config(args)
         weights = args.ckpt or cfg.MODEL.WEIGHT
     elif weights := args.ckpt or keys.get("MODEL.WEIGHT", ""):
         raw = read_named(weights)
-        cfg = load_config_text(config_inside(raw), str(raw.path), args.opts)
+        cfg = load_config_text(config_inside(raw), str(raw.path), args.opts, args.imports)
+        import_user_modules(cfg.IMPORTS)
     if weights:
         return cfg, weights
     hint = trained_here(cfg.OUTPUT_DIR if args.config_file else ".")
@@ -89,18 +97,19 @@ def load_for_test(checkpointer: Checkpointer, weights: str, partial: bool, origi
 
 
 @dataclass
-class Prepared:
+class DetectorTest:
     """Everything a test needs, checked and ready."""
 
     model: torch.nn.Module
     data_loaders: list[Any]
+    names: tuple[str, ...]
     device: torch.device
     options: EvaluationOptions
 
 
-def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
+def build_test(args: argparse.Namespace) -> DetectorTest:
     """Builds everything and so finds, before the first image, whatever does not fit (ValueError)."""
-    cfg, weights = settle_config(args)
+    cfg, weights = make_test_config(args)
     device = resolve_device(cfg.MODEL.DEVICE, comm.launched_local_rank(args.local_rank))
     comm.init_process_group(device)
     make_writable_folder(cfg.OUTPUT_DIR)
@@ -112,16 +121,15 @@ def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
     if not args.ckpt and "MODEL.WEIGHT" not in args.opts[0::2]:
         origin = f"MODEL.WEIGHT in {args.config_file}{trained_here(cfg.OUTPUT_DIR)}"
     load_for_test(checkpointer, weights, cfg.MODEL.WEIGHT_PARTIAL, origin)
-    return cfg, Prepared(model, data_loaders, device, make_evaluation_options(cfg, device))
+    options = make_evaluation_options(cfg, device)
+    return DetectorTest(model, data_loaders, cfg.DATASETS.TEST, device, options)
 
 
-def main() -> int:
-    args = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(make_parser(), argv)
     keep_freed_memory()
-    try:
-        cfg, ready = prepare(args)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
-    rows = run_test(ready.model, ready.data_loaders, cfg.DATASETS.TEST, ready.device, ready.options)
+    with user_errors():
+        ready = build_test(args)
+    rows = run_test(ready.model, ready.data_loaders, ready.names, ready.device, ready.options)
     comm.destroy_process_group()
     return int(any(row.results.failed_expectations for row in rows))

@@ -1,25 +1,26 @@
-"""Published weights, and files of weights.
+"""List, fetch, inspect, convert, publish and compare files of weights.
 
-    python tools/weights.py list                         the catalogue
-    python tools/weights.py fetch NAME                   download one of it; prints where it lies
-    python tools/weights.py inspect FILE                 what a file is
-    python tools/weights.py convert SRC DST [--as BODY]  another project's weights under this project's names
-    python tools/weights.py strip SRC DST                a checkpoint as one file to publish: weights, config,
-                                                         class names, metrics
-    python tools/weights.py diff A B                     how two files differ; status 1 where they do
+    maskrcnn-benchmark weights list                        the catalogue of published weights
+    maskrcnn-benchmark weights fetch NAME                  download one of it; prints where it lies
+    maskrcnn-benchmark weights inspect FILE                what a file is
+    maskrcnn-benchmark weights convert SRC DST [--as BODY]  another project's weights under our names
+    maskrcnn-benchmark weights strip SRC DST               a checkpoint as one file to publish
+    maskrcnn-benchmark weights diff A B                    how two files differ
 
 SRC, FILE, A and B are paths, or catalog://, https:// or hf:// names. DST is a .safetensors file.
+Exit status: 0; 1 an error, or files that differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from maskrcnn_benchmark.commands.command_line import named_parser, user_errors
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.weights.classes import with_background
 from maskrcnn_benchmark.weights.compare_files import difference
 from maskrcnn_benchmark.weights.convert_file import rewrite
@@ -33,11 +34,9 @@ from maskrcnn_benchmark.weights.sources.named import read_named
 from maskrcnn_benchmark.weights.sources.read import read_weights
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def make_parser() -> argparse.ArgumentParser:
+    parser = named_parser("weights", "COMMAND ...", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
     commands.add_parser("list", help="the catalogue of published weights")
     commands.add_parser("fetch", help="download a catalogue entry").add_argument("name")
     commands.add_parser("inspect", help="what a file is").add_argument("file")
@@ -54,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     diff = commands.add_parser("diff", help="how two files differ")
     diff.add_argument("first", metavar="A")
     diff.add_argument("second", metavar="B")
-    return parser.parse_args()
+    return parser
 
 
 def show_catalogue() -> None:
@@ -102,9 +101,9 @@ def diff(first: str, second: str) -> int:
     return int(not found.is_none)
 
 
-def main() -> int:
-    args = parse_arguments()
-    try:
+def main(argv: Sequence[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    with user_errors():
         if args.command in ("convert", "strip") and not args.dst.endswith(SUFFIX):
             raise ValueError(f"DST {args.dst!r}: the file to write is called *{SUFFIX}")
         match args.command:
@@ -120,6 +119,4 @@ def main() -> int:
                 strip(args.src, args.dst, args.config_file, args.classes)
             case "diff":
                 return diff(args.first, args.second)
-    except (ValueError, DiskFullError) as error:
-        raise SystemExit(f"error: {error}") from error
     return 0

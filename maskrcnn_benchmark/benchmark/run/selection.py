@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+from maskrcnn_benchmark.config.files import packaged_configs
+
+CONFIGS = packaged_configs()
 # The rows of the VoVNet table, in its order: measured where no others are asked for.
 TABLE_ROWS = {
     "faster-R-50": "e2e_faster_rcnn_R_50_FPN_2x.yaml",
