@@ -33,7 +33,7 @@ from maskrcnn_benchmark.utils.run_folder import make_writable_folder
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.resolve import read_named
 
 
 def parse_arguments() -> argparse.Namespace:
