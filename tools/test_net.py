@@ -109,10 +109,13 @@ def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
+    given = args.opts[0::2]
     origin = ""
-    if not args.ckpt and "MODEL.WEIGHT" not in args.opts[0::2]:
+    if not args.ckpt and "MODEL.WEIGHT" not in given:
         origin = f"MODEL.WEIGHT in {args.config_file}{trained_here(cfg.OUTPUT_DIR)}"
-    load_for_test(checkpointer, weights, cfg.MODEL.WEIGHT_PARTIAL, origin)
+    # in a config file it says how training starts, not that a test may score random weights
+    partial = cfg.MODEL.WEIGHT_PARTIAL and "MODEL.WEIGHT_PARTIAL" in given
+    load_for_test(checkpointer, weights, partial, origin)
     return cfg, Prepared(model, data_loaders, device, make_evaluation_options(cfg, device))
 
 

@@ -48,7 +48,7 @@ class Inspection:
         facts = [
             ("file", f"{self.path} ({self.size / 2**20:.1f} MiB, {self.kind})"),
             ("what", self.source),
-            ("row", self.provenance.row or self.architecture),
+            ("row", (self.provenance.row if self.classes else "") or self.architecture),
             ("published", self.published),
             ("tensors", f"{self.tensors} ({types})"),
             ("parameters", f"{self.parameters:,}"),

@@ -54,7 +54,8 @@ class Prepared:
         """
         if self.weights is None:
             return self.subject.prepare_load(self.images)
-        Checkpointer(self.subject.model).load(self.weights, Purpose.USE)
+        classes = self.scoring.data_loaders[0].dataset.class_names if self.scoring else None
+        Checkpointer(self.subject.model, class_names=classes).load(self.weights, Purpose.USE)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
 
