@@ -42,7 +42,7 @@ from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.resolve import read_named
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -117,10 +117,13 @@ def build_test(args: argparse.Namespace) -> DetectorTest:
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
     model = build_detection_model(cfg).to(device)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
+    given = args.opts[0::2]
     origin = ""
-    if not args.ckpt and "MODEL.WEIGHT" not in args.opts[0::2]:
+    if not args.ckpt and "MODEL.WEIGHT" not in given:
         origin = f"MODEL.WEIGHT in {args.config_file}{trained_here(cfg.OUTPUT_DIR)}"
-    load_for_test(checkpointer, weights, cfg.MODEL.WEIGHT_PARTIAL, origin)
+    # in a config file it says how training starts, not that a test may score random weights
+    partial = cfg.MODEL.WEIGHT_PARTIAL and "MODEL.WEIGHT_PARTIAL" in given
+    load_for_test(checkpointer, weights, partial, origin)
     options = make_evaluation_options(cfg, device)
     return DetectorTest(model, data_loaders, cfg.DATASETS.TEST, device, options)
 

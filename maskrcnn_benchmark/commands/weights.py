@@ -29,9 +29,9 @@ from maskrcnn_benchmark.weights.load_checks import check_finite
 from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import SUFFIX, publish_from, save_publishable
-from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, cached, entries, resolve_weights
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, entries
 from maskrcnn_benchmark.weights.sources.read import read_weights
+from maskrcnn_benchmark.weights.sources.resolve import cached, read_named, resolve_weights
 
 
 def make_parser() -> argparse.ArgumentParser:

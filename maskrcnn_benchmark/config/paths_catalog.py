@@ -10,7 +10,7 @@ import difflib
 import os
 from typing import ClassVar, TypedDict
 
-from maskrcnn_benchmark.weights.sources.manifest import ModelCatalog as ModelCatalog
+from maskrcnn_benchmark.weights.sources.catalogue import ModelCatalog as ModelCatalog
 
 ROOT_VARIABLE = "MASKRCNN_BENCHMARK_DATASETS"
 

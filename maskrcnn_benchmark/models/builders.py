@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN by one call.
 
 They build what a config builds, by the same code: the arguments become a configuration
-(`models.detector_config`), and `build_detection_model` does the rest.
+(`models.builder_config`), and `build_detection_model` does the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
-from maskrcnn_benchmark.models.detector_config import (
+from maskrcnn_benchmark.models.builder_config import (
     DetectorOptions,
     make_backbone_config,
     make_detector_config,

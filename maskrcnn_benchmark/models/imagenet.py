@@ -9,8 +9,7 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_SPECS
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.weights.load import Purpose
-from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, entries
-from maskrcnn_benchmark.weights.sources.manifest import CatalogueEntry
+from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, CatalogueEntry, entries
 
 IMAGENET = "ImageNet"
 # Published with the stride in the first 1x1 convolution; every other ResNet has it in the 3x3.

@@ -23,7 +23,7 @@ from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import config_inside
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.resolve import read_named
 
 Image = str | os.PathLike[str] | np.ndarray | Tensor
 

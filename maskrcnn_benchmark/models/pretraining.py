@@ -32,6 +32,9 @@ def make_pretrain_config(
 
     SGD, one rate for weights and biases, weight decay 1e-4 on all of them, trainable batch norm but in the
     VGGs without norms. `opts` (KEY VALUE pairs) have the last word.
+
+    Raises:
+        ValueError: `opts` do not fit, or name weights: a body is trained from random numbers.
     """
     recipe: dict[str, Any] = {
         "MODEL.BACKBONE.CONV_BODY": f"{body}-FPN",
@@ -50,7 +53,13 @@ def make_pretrain_config(
         "SOLVER.KEEP_CHECKPOINTS": 1,
         "DATALOADER.SIZE_DIVISIBILITY": 0,
     }
-    return load_config(config_file, [*(item for pair in recipe.items() for item in pair), *opts])
+    config = load_config(config_file, [*(item for pair in recipe.items() for item in pair), *opts])
+    if config.MODEL.WEIGHT:
+        raise ValueError(
+            f"MODEL.WEIGHT {config.MODEL.WEIGHT!r}: pretraining starts from random numbers and takes no "
+            "weights; leave the key out (--resume continues a run)"
+        )
+    return config
 
 
 def build_epochs(cfg: ConfigNode, epochs: int, num_images: int) -> ConfigNode:

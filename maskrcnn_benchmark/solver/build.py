@@ -14,8 +14,6 @@ from maskrcnn_benchmark.solver.lr_schedule import (
     polynomial,
 )
 
-BODY_PREFIX = "backbone.body."
-
 
 def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
     """SGD over the trainable parameters of `model`, which is on its device and in its memory format.
@@ -63,10 +61,12 @@ def split_parameters(
 
     `in_body`: of the body alone (True), of all but the body (False), of both (None).
     """
+    body = getattr(getattr(model, "backbone", None), "body", None)
+    of_body = {id(parameter) for parameter in body.parameters()} if isinstance(body, nn.Module) else set()
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and in_body in (None, name.startswith(BODY_PREFIX)):
+        if parameter.requires_grad and in_body in (None, id(parameter) in of_body):
             (biases if "bias" in name else weights).append(parameter)
     return weights, biases
 

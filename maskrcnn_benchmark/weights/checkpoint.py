@@ -18,14 +18,13 @@ from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.utils.run_folder import LAST_CHECKPOINT
 from maskrcnn_benchmark.utils.whole_file import open_whole
 from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
-from maskrcnn_benchmark.weights.load_report import LoadReport
+from maskrcnn_benchmark.weights.load_report import LoadReport, body_alone
 from maskrcnn_benchmark.weights.matching import beyond_body
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
-from maskrcnn_benchmark.weights.refusal import body_alone
 from maskrcnn_benchmark.weights.sources.catalogue import published_body
-from maskrcnn_benchmark.weights.sources.named import read_named
 from maskrcnn_benchmark.weights.sources.read import read_weights
+from maskrcnn_benchmark.weights.sources.resolve import read_named
 
 NUMBERED = re.compile(r"model_\d{7}\.pth")
 

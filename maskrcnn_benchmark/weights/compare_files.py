@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.load_report import shortened
+from maskrcnn_benchmark.weights.matching import shortened
 
 SHOWN = 12
 

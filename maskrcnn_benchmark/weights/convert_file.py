@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.converters.converted import Converted
+from maskrcnn_benchmark.weights.fold import PixelStatistics, adapt_batch_norm_eps, fold_pixels
 from maskrcnn_benchmark.weights.load_checks import check_finite
 from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.sources.read import RawFile

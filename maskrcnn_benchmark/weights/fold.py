@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX
-from maskrcnn_benchmark.weights.converted import PixelStatistics
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
 
+ORDERS = ("bgr", "rgb")
 VARIANCE = "running_var"
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """What a network takes for an image: (pixel - mean) / std for each channel, in the network's order.
+
+    order: "bgr" | "rgb". mean, std: one value a channel, in that order, for pixels of 0..255.
+
+    Raises:
+        ValueError: an unknown order, not three values, or a std that is not positive.
+    """
+
+    order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ValueError(f"order of the channels {self.order!r}: allowed are {', '.join(ORDERS)}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                raise ValueError(f"{name} of the pixels {values}: give three values, for {self.order}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std of the pixels {self.std}: give values above 0")
+
+
+def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
+    """What the model takes for an image; None for a model that does not normalise."""
+    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return None
+    is_bgr = bool(getattr(model, "to_bgr255", True))
+    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
+    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
+    return PixelStatistics(
+        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+    )
 
 
 @torch.no_grad()

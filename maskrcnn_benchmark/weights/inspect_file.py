@@ -11,8 +11,7 @@ from torch import Tensor
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.load_report import shortened
-from maskrcnn_benchmark.weights.matching import is_derived, strip_prefix_if_present
+from maskrcnn_benchmark.weights.matching import is_derived, shortened, strip_prefix_if_present
 from maskrcnn_benchmark.weights.provenance import Provenance, provenance_of
 from maskrcnn_benchmark.weights.publish import once_each
 from maskrcnn_benchmark.weights.sources.catalogue import entries
@@ -49,7 +48,7 @@ class Inspection:
         facts = [
             ("file", f"{self.path} ({self.size / 2**20:.1f} MiB, {self.kind})"),
             ("what", self.source),
-            ("row", self.provenance.row or self.architecture),
+            ("row", (self.provenance.row if self.classes else "") or self.architecture),
             ("published", self.published),
             ("tensors", f"{self.tensors} ({types})"),
             ("parameters", f"{self.parameters:,}"),

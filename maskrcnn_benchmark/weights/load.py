@@ -10,10 +10,11 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.class_fit import fit_classes
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.classes import fit_classes
 from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.converters.converted import Converted
+from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels, pixel_statistics
 from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
@@ -21,16 +22,14 @@ from maskrcnn_benchmark.weights.load_checks import (
     plain,
     without_anchors,
 )
-from maskrcnn_benchmark.weights.load_report import LoadReport
+from maskrcnn_benchmark.weights.load_report import LoadReport, explain
 from maskrcnn_benchmark.weights.matching import (
-    BODY_PREFIX,
     WeightMatch,
     match_state,
     shared_names,
     strip_prefix_if_present,
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
-from maskrcnn_benchmark.weights.refusal import explain
 from maskrcnn_benchmark.weights.sources.read import RawFile
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
@@ -82,7 +81,9 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     check_finite(given.state, where)
     state = without_anchors(in_single_precision(given.state, report), model, report)
     may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
-    state = fit_classes(state, given.class_names, model, options.class_names, may_begin_anew, report, where)
+    state, report.classes = fit_classes(
+        state, given.class_names, model, options.class_names, may_begin_anew, report.warnings, where
+    )
     model_state = model.state_dict()
     match = match_state(model_state, state, shared_names(model))
     if not _is_enough(match, options):
@@ -180,16 +181,3 @@ def _folded(
             "the first convolution takes the config's pixels: order, mean and deviation folded in"
         )
     return adapt_batch_norm_eps(chosen, converted.batch_norm_eps, model)
-
-
-def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
-    """What the model takes for an image; None for a model that does not normalise."""
-    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return None
-    is_bgr = bool(getattr(model, "to_bgr255", True))
-    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
-    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
-    return PixelStatistics(
-        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
-    )

@@ -81,6 +81,19 @@ def test_weights_of_another_row_are_refused(tmp_path: Path) -> None:
         other.load_weights()
 
 
+def test_classes_that_the_weights_do_not_know_are_refused(tmp_path: Path) -> None:
+    """As many classes, but not the dataset's: AP would be that of other objects."""
+    job = job_with_data(tmp_path)
+    save_weights(job)
+    assert job.weights is not None
+    content = torch.load(job.weights, weights_only=True)
+    names = ["__background__", "this", "that"]
+    description = {"format": "maskrcnn_benchmark", "version": 1, "config": "", "class_names": names}
+    torch.save(description | content, job.weights)
+    with pytest.raises(ValueError, match="the file does not know the data's classes 2"):
+        make_prepared(job, CPU).settle_weights()
+
+
 def test_a_body_alone_is_refused(tmp_path: Path) -> None:
     """Its row would be that of random heads."""
     job = job_with_data(tmp_path)

@@ -130,3 +130,17 @@ def test_the_body_that_a_config_trains_from_is_no_detector(folder: Path) -> None
     assert origin == f"None were named on the command line, so {named}"
     assert "Traceback" not in ended.stderr
     assert not (folder / "body" / "inference").exists()
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_partial_loading_is_asked_for_on_the_command_line(folder: Path, tmp_path: Path, asked: bool) -> None:
+    """The config of a run that began with part of a file says how it began."""
+    state = torch.load(folder / "weights.pth", weights_only=True)["model"]
+    torch.save({name: tensor for name, tensor in state.items() if ".body." in name}, tmp_path / "body.pth")
+    text = CONFIG.read_text().replace("MODEL:\n", "MODEL:\n  WEIGHT_PARTIAL: True\n", 1)
+    (tmp_path / "config.yaml").write_text(text)
+    arguments = ["--config-file", str(tmp_path / "config.yaml"), "--ckpt", str(tmp_path / "body.pth")]
+    keys = ["MODEL.WEIGHT_PARTIAL", "True"] if asked else []
+    ended = run_test_net([], [*arguments, *options(folder, f"partial_{asked}"), *keys])
+    assert (ended.returncode == 0) == asked
+    assert ("a body alone (V-39)" in ended.stderr) != asked

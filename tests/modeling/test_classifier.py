@@ -17,8 +17,11 @@ from maskrcnn_benchmark.models.pretraining import make_pretrain_config, save_bac
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.inspect_file import inspect
 from maskrcnn_benchmark.weights.load import Purpose
+from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import save_publishable
+from maskrcnn_benchmark.weights.sources.read import read_weights
 
 PUBLISHED_COUNTS = {
     "V-27-slim": 3_525_736,
@@ -131,6 +134,22 @@ def test_a_trunk_goes_out_of_a_detectors_body_and_comes_back() -> None:
         for body in (backbone.get_submodule("body"), classifier.trunk)
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_pretraining_does_not_ignore_weights() -> None:
+    """It takes none: a file named on the command line would be passed over in silence."""
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHT 'v39\.pth': pretraining starts from random numbers"):
+        make_pretrain_config(None, "V-39", 8, ["MODEL.WEIGHT", "v39.pth"])
+
+
+def test_a_published_body_does_not_call_itself_a_detector(tmp_path: Path) -> None:
+    """Its config is that of the detector to come."""
+    cfg = make_pretrain_config(None, "V-27-slim", 8)
+    save_backbone(tmp_path, build_classifier(cfg, "V-27-slim", 5).trunk, cfg.dump(), {})
+    for file in ("backbone.pth", "backbone.safetensors"):
+        raw = read_weights(tmp_path / file)
+        assert provenance_of(raw).row == ""
+        assert "row          V-27-slim body (no detector)" in str(inspect(raw))
 
 
 @pytest.mark.parametrize("to_bgr255", [True, False])

@@ -10,9 +10,9 @@ from torch import nn
 
 from maskrcnn_benchmark.models import backbones, faster_rcnn
 from maskrcnn_benchmark.models.imagenet import imagenet_entry, imagenet_options
-from maskrcnn_benchmark.weights.sources import catalogue, manifest
+from maskrcnn_benchmark.weights.sources import catalogue
 from maskrcnn_benchmark.weights.sources.cache_folder import Digest
-from maskrcnn_benchmark.weights.sources.manifest import weights_manifest
+from maskrcnn_benchmark.weights.sources.catalogue import weights_manifest
 
 SMALL = {"MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 32}
 
@@ -35,8 +35,7 @@ def cached_resnet18(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Modul
     assert entry is not None
     # random weights do not have the hash of the published ones
     entries = weights_manifest() | {entry.name: replace(entry, sha256=None)}
-    for module in (manifest, catalogue):
-        monkeypatch.setattr(module, "weights_manifest", lambda: entries)
+    monkeypatch.setattr(catalogue, "weights_manifest", lambda: entries)
     place = tmp_path / "weights" / entry.place
     place.parent.mkdir(parents=True)
     torch.save(source.state_dict(), place)

@@ -15,7 +15,7 @@ from maskrcnn_benchmark.models.pretraining import save_backbone
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.weights.load import Purpose
-from maskrcnn_benchmark.weights.sources import catalogue
+from maskrcnn_benchmark.weights.sources import catalogue, resolve
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "backbone.body."
@@ -105,7 +105,7 @@ def test_a_published_body_is_refused_before_it_is_downloaded(
     (entry,) = [entry for entry in catalogue.entries() if entry.name == RESNET50]
     name = entry.urls[0] if name == "address" else name
     fetched = []
-    monkeypatch.setattr(catalogue, "download", lambda wanted, *rest: fetched.append(wanted))
+    monkeypatch.setattr(resolve, "download", lambda wanted, *rest: fetched.append(wanted))
     with pytest.raises(ValueError, match=r"a body alone \(R-50\), as training starts from it\. 36 entries"):
         Checkpointer(small_detector()).load(name, Purpose.USE)
     assert fetched == []

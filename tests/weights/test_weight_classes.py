@@ -10,7 +10,7 @@ from torch import Tensor
 from weights.small_detector import small_detector
 
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
-from maskrcnn_benchmark.weights.coco_classes import COCO_CLASSES
+from maskrcnn_benchmark.weights.classes import COCO_CLASSES
 from maskrcnn_benchmark.weights.load import Purpose
 
 BACKGROUND = "__background__"

@@ -45,7 +45,8 @@ class ReadyRow:
         """
         if self.weights is None:
             return self.subject.scale_random_weights(self.images)
-        Checkpointer(self.subject.model).load(self.weights, Purpose.USE)
+        classes = self.scoring.data_loaders[0].dataset.class_names if self.scoring else None
+        Checkpointer(self.subject.model, class_names=classes).load(self.weights, Purpose.USE)
         return f"weights of {Path(self.weights).name}, images: {self.images.source}"
 
 

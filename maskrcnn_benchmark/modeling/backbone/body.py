@@ -13,6 +13,9 @@ from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, NormFactory
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
 from maskrcnn_benchmark.modeling.registry import CONVOLUTIONS
 
+# Where a detector has its body: what the names of the body's entries begin with in its state dict.
+BODY_PREFIX = "backbone.body."
+
 NORMS: dict[str, NormFactory] = {
     "FrozenBN": FrozenBatchNorm2d,
     "BN": nn.BatchNorm2d,

@@ -7,10 +7,12 @@ come only with optional packages of this project, and torch.hub's own download n
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
@@ -20,13 +22,52 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
-from maskrcnn_benchmark.weights.partial import Partial, Version
-
 TIMEOUT = 30.0  # seconds without a single byte
 BLOCK = 1 << 20
 MIB = 1 << 20
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the file at an address."""
+
+    url: str
+    validator: str  # a strong ETag, or the date of the last change; "": the server tells no versions apart
+    size: int | None
+
+
+class PartFile:
+    """What earlier attempts left of a file: `path`, and beside it, in a .json, which version it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._note = path.with_name(f"{path.name}.json")
+
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def version(self, url: str) -> Version | None:
+        """Of what version this is the beginning; None where it cannot be continued from `url`."""
+        try:
+            version = Version(**json.loads(self._note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        known = version.validator and version.size is not None
+        return version if version.url == url and known and self.size else None
+
+    def begin(self, version: Version) -> None:
+        """Starts over with a version of the file."""
+        self.discard()
+        self._note.write_text(json.dumps(asdict(version)), encoding="utf-8")
+
+    def discard(self) -> None:
+        """Removes what is there."""
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
 
 
 class TransferFailed(Exception):
@@ -38,7 +79,7 @@ class TransferFailed(Exception):
         self.wait = wait
 
 
-def transfer(url: str, part: Partial, timeout: float = TIMEOUT) -> bool:
+def transfer(url: str, part: PartFile, timeout: float = TIMEOUT) -> bool:
     """Fetches `url` into `part`; returns whether it continued an earlier attempt.
 
     A part is continued only if it comes from the same address and the server confirms (If-Range, RFC 9110
@@ -72,7 +113,7 @@ def no_room(folder: Path, needed: int | None) -> ValueError:
     return ValueError(f"no room on the disk of {folder}: {amount}{free / MIB:.1f} MiB are free{missing}")
 
 
-def _reply(url: str, part: Partial, version: Version | None, timeout: float) -> Any:
+def _reply(url: str, part: PartFile, version: Version | None, timeout: float) -> Any:
     headers = {"User-Agent": "maskrcnn-benchmark", "Accept-Encoding": "identity"}
     if version:
         headers |= {"Range": f"bytes={part.size}-", "If-Range": version.validator}
@@ -93,7 +134,7 @@ def _reply(url: str, part: Partial, version: Version | None, timeout: float) -> 
         raise TransferFailed(_words(reason), again=not _is_final(reason)) from error
 
 
-def _append(reply: Any, part: Partial, total: int | None) -> None:
+def _append(reply: Any, part: PartFile, total: int | None) -> None:
     start, folder = part.size, part.path.parent
     if total is not None and total - start > shutil.disk_usage(folder).free:
         raise no_room(folder, total - start)
