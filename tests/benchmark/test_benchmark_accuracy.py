@@ -91,7 +91,7 @@ def test_classes_that_the_weights_do_not_know_are_refused(tmp_path: Path) -> Non
     description = {"format": "maskrcnn_benchmark", "version": 1, "config": "", "class_names": names}
     torch.save(description | content, job.weights)
     with pytest.raises(ValueError, match="the file does not know the data's classes 2"):
-        make_prepared(job, CPU).settle_weights()
+        make_ready_row(job, CPU).load_weights()
 
 
 def test_a_body_alone_is_refused(tmp_path: Path) -> None:

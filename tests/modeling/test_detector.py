@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -123,9 +125,10 @@ def test_normalising_equals_the_formula_and_leaves_the_padding_zero(
 
 
 def test_an_image_gives_the_same_alone_and_in_a_batch(model: GeneralizedRCNN) -> None:
+    """In float64, where the rounding of another batch size is far below the differences between scores."""
     generator = torch.Generator().manual_seed(1)
     images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8, generator=generator) for _ in range(3)]
-    model.eval()
+    model = copy.deepcopy(model).double().eval()
     with torch.no_grad():
         together = model(images)
         for i, image in enumerate(images):
@@ -138,7 +141,8 @@ def test_an_image_gives_the_same_alone_and_in_a_batch(model: GeneralizedRCNN) ->
 
 
 def test_whole_inference_is_one_graph(model: GeneralizedRCNN, images: list[torch.Tensor]) -> None:
-    model.eval()
+    """In float64: in float32 rounding may put detections of nearly equal score in another order."""
+    model = copy.deepcopy(model).double().eval()
     batch = to_image_list(images, 32)
 
     def infer(tensors: torch.Tensor, sizes: torch.Tensor) -> Detections:
@@ -147,8 +151,8 @@ def test_whole_inference_is_one_graph(model: GeneralizedRCNN, images: list[torch
     with torch.no_grad():
         compiled = torch.compile(infer, fullgraph=True, backend="eager")(batch.tensors, batch.sizes)
         expected = model.inference(batch)
-    assert torch.equal(compiled.valid, expected.valid)
-    torch.testing.assert_close(compiled.scores, expected.scores)
+    for ours, theirs in zip(compiled, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_user_errors(model: GeneralizedRCNN, images: list[torch.Tensor]) -> None:

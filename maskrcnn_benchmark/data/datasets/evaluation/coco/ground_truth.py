@@ -28,7 +28,7 @@ def load_ground_truth(annotation_file: str, with_masks: bool) -> hotcoco.COCO:
             content = json.load(file)
     try:
         return hotcoco.COCO(_needed(content, with_masks))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # which of them depends on the evaluator's version
         raise DatasetError(f"{annotation_file}: the evaluator cannot read it: {error}") from error
 
 
