@@ -1,4 +1,4 @@
-"""Test a detector on every data set of DATASETS.TEST.
+"""Test a detector on every dataset of DATASETS.TEST.
 
     python tools/test_net.py MODEL.WEIGHT model_final.safetensors TEST.IMS_PER_BATCH 1
     python tools/test_net.py --config-file FILE MODEL.WEIGHT path.pth TEST.IMS_PER_BATCH 1
@@ -7,7 +7,7 @@
 Without --config-file the config is the one that the weights file holds; keys given still change it. Files of
 this project hold their config, those of others do not.
 
-Writes OUTPUT_DIR/inference/<data set>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
+Writes OUTPUT_DIR/inference/<dataset>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
 where a number misses TEST.EXPECTED_RESULTS.
 """
 
