@@ -52,7 +52,7 @@ def load_imagenet(model: nn.Module, body: str, config: ConfigNode) -> None:
     """Takes the ImageNet weights of `body` for the body of a detector, downloading them if need be.
 
     Raises:
-        ValueError: they cannot be had (with what to do by hand), or do not fit.
+        ValueError: they cannot be fetched (with what to do by hand), or do not fit.
     """
     entry = imagenet_entry(body)
     assert entry is not None, "imagenet_options has refused it"

@@ -134,7 +134,7 @@ def _as_pixels(image: Image) -> Tensor:
         tensor = image
     if tensor.dtype != torch.uint8 or tensor.dim() != 3 or tensor.shape[0] != 3:
         raise ValueError(
-            f"an image of shape {tuple(image.shape)} and type {image.dtype}: give an array [H, W, 3] or a "
+            f"an image of shape {tuple(image.shape)} and dtype {image.dtype}: give an array [H, W, 3] or a "
             "tensor [3, H, W] of uint8, its channels in blue, green, red"
         )
     return tensor

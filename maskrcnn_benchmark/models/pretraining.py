@@ -20,8 +20,8 @@ from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
 
-BASE_LR, BASE_BATCH = 0.1, 256  # the rate for that many images; others in proportion
-DROP_EPOCHS = (30, 60)  # epochs after which the rate is divided by ten
+BASE_LR, BASE_BATCH = 0.1, 256  # the learning rate for that many images; others in proportion
+DROP_EPOCHS = (30, 60)  # epochs after which the learning rate is divided by ten
 BACKBONE_FILE = "backbone"
 
 
@@ -30,8 +30,8 @@ def make_pretrain_config(
 ) -> ConfigNode:
     """The config of a detector's file with the solver of ImageNet training (He et al. 2016, section 3.4).
 
-    SGD, one rate for weights and biases, weight decay 1e-4 on all of them, trainable batch norm but in the
-    VGGs without norms. `opts` (KEY VALUE pairs) have the last word.
+    SGD, one learning rate for weights and biases, weight decay 1e-4 on all of them, trainable batch norm
+    except in the VGGs without norms. `opts` (KEY VALUE pairs) override all of it.
 
     Raises:
         ValueError: `opts` do not fit, or name weights: a body is trained from random numbers.

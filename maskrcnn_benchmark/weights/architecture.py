@@ -1,4 +1,4 @@
-"""Which body a file holds, told from the names and shapes of its weights."""
+"""Which body a file holds, recognised by the names and shapes of its weights."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ClassTable:
         width = max(len(name) for name, _, _ in self.layers)
         lines = [f"{'class-dependent layer':{width}}  in the file      in the model"]
         lines += [f"{name:{width}}  {_sizes(a):<15}  {_sizes(b)}" for name, a, b in self.layers]
-        lines.append(f"classes taken by name: {_shortened(taken)}; initialised anew: {_shortened(new)}")
+        lines.append(f"classes taken by name: {_shortened(taken)}; new, still random: {_shortened(new)}")
         return "\n".join(lines)
 
     def _name(self, index: int) -> str:
@@ -72,7 +72,7 @@ def fit_classes(
     second result: the classes are the same, or there are none.
 
     Raises:
-        ValueError: the model has classes that the file does not know, and they may not begin anew.
+        ValueError: the model has classes that the file does not know, and the purpose is use.
     """
     model_state = model.state_dict()
     theirs, ours = class_count(state), class_count(model_state)
@@ -82,12 +82,7 @@ def fit_classes(
     if file_names is not None and len(file_names) != theirs:
         warnings.append(f"the file names {len(file_names)} classes and has {theirs}: its names are ignored")
         file_names = None
-    model_names = with_background(class_names) if class_names is not None else None
-    if model_names is not None and len(model_names) != ours:
-        raise ValueError(
-            f"{len(model_names) - 1} class names and the background for a model of {ours} classes; "
-            f"set MODEL.ROI_BOX_HEAD.NUM_CLASSES {len(model_names)}"
-        )
+    model_names = _names_of_model(class_names, ours)
     rows = choose_rows(theirs, file_names, ours, model_names)
     layers = dependent_layers(state, model_state)
     if rows == list(range(theirs)) or not layers:
@@ -136,7 +131,7 @@ def choose_rows(
     model_count: int,
     model_names: Sequence[str] | None,
 ) -> list[int | None]:
-    """For each class of the model, the class of the file with its name; None for a class to begin anew.
+    """For each class of the model, the class of the file with its name; None for a new class.
 
     Where either side knows no names, an equal number of classes is taken to mean the same ones.
     """
@@ -184,6 +179,19 @@ def dependent_layers(state: Mapping[str, Tensor], model_state: Mapping[str, Tens
             ]:
                 found.append(key)
     return found
+
+
+def _names_of_model(class_names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    """The model's class names with the background; ValueError where they are not as many as its classes."""
+    if class_names is None:
+        return None
+    names = with_background(class_names)
+    if len(names) != count:
+        raise ValueError(
+            f"{len(names) - 1} class names and the background for a model of {count} classes; "
+            f"set MODEL.ROI_BOX_HEAD.NUM_CLASSES {len(names)}"
+        )
+    return names
 
 
 def _other_classes(

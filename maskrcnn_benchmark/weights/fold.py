@@ -1,4 +1,4 @@
-"""Differences between a source's input and norms and this project's, taken up by the weights themselves."""
+"""Folds into the weights what a source does differently: its input's pixels, and the eps of its norms."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
 def fold_pixels(
     state: Mapping[str, Tensor], source: PixelStatistics, target: PixelStatistics
 ) -> dict[str, Tensor]:
-    """Changes a body's first convolution so that it takes images as `target` gives them.
+    """Changes a body's first convolution to take images as `target` gives them.
 
     With u = (pixel - source.mean) / source.std and t = (pixel - target.mean) / target.std, u is t times a
     factor plus a constant in every channel: the factor goes into the convolution's weights, the channels are
@@ -108,7 +108,7 @@ def first_convolution(state: Mapping[str, Tensor]) -> str:
     ]
     if len(found) != 1:
         raise ValueError(
-            f"the convolution that takes the image is not to be told: convolutions over three channels under "
+            f"the first convolution cannot be found: convolutions over three channels under "
             f"{BODY_PREFIX} are {', '.join(found) or 'none'}"
         )
     return found[0]
@@ -173,5 +173,5 @@ def adapt_batch_norm_eps(
 
 
 def _like(value: Tensor, original: Tensor) -> Tensor:
-    """In the type of the original, or float32 where that is of half precision."""
+    """In the dtype of the original, but float32 where that is float16 or bfloat16."""
     return value.to(original.dtype if original.dtype == torch.float64 else torch.float32)

@@ -1,4 +1,4 @@
-"""What a weights file is, told to a person."""
+"""Says what a weights file is."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Inspection:
         if self.classes is None:
             return "none: no detector"
         names = list(self.class_names or ())[1:]
-        told = "names unknown" if not names else ", ".join(names[:SHOWN_CLASSES])
+        shown = "names unknown" if not names else ", ".join(names[:SHOWN_CLASSES])
         assumed = "" if self.provenance.class_names else " (assumed: COCO's)" if names else ""
         more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
-        return f"{self.classes - 1} and background: {told}{more}{assumed}"
+        return f"{self.classes - 1} and background: {shown}{more}{assumed}"
 
     def _metrics(self) -> str:
         metrics = self.provenance.metrics

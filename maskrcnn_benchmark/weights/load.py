@@ -1,4 +1,4 @@
-"""The weights of a file, whoever wrote it, for a model: for all of it, for all of its body, or a refusal."""
+"""Loads the weights of any file into a model: all of it, all of its body, or a refusal."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config",
 
 
 class Purpose(Enum):
-    """What a model is given weights for: it decides how much of the model a file must cover.
+    """Why weights are loaded, which decides how much of the model a file must cover.
 
-    TRAINING: training starts from them. A body alone, as ImageNet gives it, is enough, and classes that the
-    file does not have begin anew.
-    USE: the model is tested, measured or resumed as it is, or detects. The file holds every weight of it, for
-    the classes of the model; anything less is refused, because the rest would stay random.
+    TRAINING: training starts from them. A body alone (ImageNet weights) is enough, and classes that the file
+    does not have keep their initial values.
+    USE: the model is tested, measured, resumed or shown images. The file must hold every weight, for the
+    model's own classes; anything less is refused, because the rest would stay random.
     """
 
     TRAINING = "training"
@@ -125,7 +125,7 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
     provenance = provenance_of(raw)
     state = strip_prefix_if_present(raw.state)
     if provenance.is_own:
-        version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
+        version = f"format {provenance.version}" if provenance.version else "older than numbered formats"
         report.source = f"this project's {raw.kind}, {version}"
         _check_requirements(provenance.requires, options, report, where)
         compare_settings(options.settings or {}, provenance.settings, report)

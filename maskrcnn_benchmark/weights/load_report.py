@@ -1,4 +1,4 @@
-"""What loading a weights file did; or why the file does not fit, with the likely cause and the mend."""
+"""What loading a weights file did, or why the file does not fit: the likely cause, and what to do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from maskrcnn_benchmark.weights.classes import ClassTable
 from maskrcnn_benchmark.weights.matching import WeightMatch, is_of_body, shortened
 
 PARTIAL = "To take what fits and leave the rest at its initial values, say MODEL.WEIGHT_PARTIAL True"
-# The published VoVNet detectors whose first files had other stem names than their code.
+# The published VoVNet detectors whose first files name the stem differently from their code.
 REPUBLISHED = ("V-39", "V-57")
 MASK_HEAD = "roi_heads.mask."
 
 
 @dataclass
 class LoadReport:
-    """Told to the log, and returned by the loader.
+    """What one load did; the loader logs and returns it.
 
     path: the file; "" where none was given. source: what it is, in words. loaded: entry of the model -> entry
     of the file. kept: entries of the model that keep their initial values. unused: entries of the file that
@@ -80,7 +80,7 @@ def explain(
 def body_alone(where: str, body: str | None, missing: Sequence[str]) -> str:
     """The message for a body where a whole detector is wanted.
 
-    missing: the detector's entries that the file does not hold; told by module, with their number.
+    missing: the detector's entries that the file does not hold; counted by module.
     """
     modules = Counter(".".join(name.split(".")[:-1][:2]) for name in missing)
     counts = ", ".join(f"{module} {count}" for module, count in modules.items())

@@ -117,7 +117,7 @@ def test_what_cannot_be_continued_starts_over(server: FileServer, how: str) -> N
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_two_versions_are_never_glued(server: FileServer, if_range: bool) -> None:
-    """Whether the server heeds If-Range or answers 206 with the rest of the new version."""
+    """Whether the server heeds If-Range or sends 206 with the rest of the new version."""
     server.files["/a"] = Served(OTHER, cuts=[70_000] * 9)
     with pytest.raises(TransferFailed):
         transfer(server.url("/a"), PartFile(_part()))

@@ -61,7 +61,7 @@ def test_fine_tuning_for_another_number_of_classes(tmp_path: Path) -> None:
     assert_rows(model, [(initial, 0), (initial, 1), (initial, 2)])
     table = str(report)
     assert "roi_heads.box.predictor.bbox_pred.weight         16 x 16          12 x 16" in table
-    assert "taken by name: none; initialised anew: __background__, cat, dog" in table
+    assert "taken by name: none; new, still random: __background__, cat, dog" in table
     assert (report.kept, report.unused) == ([], [])
 
 
@@ -73,7 +73,7 @@ def test_common_names_keep_their_rows(tmp_path: Path) -> None:
     report = Checkpointer(model, class_names=names).load(path, Purpose.TRAINING)
     assert_rows(model, [(first, 0), (initial, 1), (first, 3), (first, 1), (initial, 4)])
     assert_rest_is(model, first)
-    assert "taken by name: __background__, triangle, circle; initialised anew: star, moon" in str(report)
+    assert "taken by name: __background__, triangle, circle; new, still random: star, moon" in str(report)
 
 
 @pytest.mark.parametrize("purpose", list(Purpose))

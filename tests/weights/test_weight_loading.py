@@ -240,7 +240,7 @@ def test_checkpoint_of_before_versions_loads(tmp_path: Path) -> None:
     }
     torch.save(state, tmp_path / "model_final.pth")
     report = Checkpointer(model).load(tmp_path / "model_final.pth", Purpose.USE)
-    assert "from before formats had numbers" in report.source
+    assert "older than numbered formats" in report.source
     assert report.extra["iteration"] == 7
     assert equal(model, first.state_dict())
 

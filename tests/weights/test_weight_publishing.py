@@ -130,7 +130,7 @@ def test_a_loaded_detector(tmp_path: Path, image: Path) -> None:
     expected = expected.resize((120, 90))
     torch.testing.assert_close(from_path.bbox, expected.bbox, rtol=1e-4, atol=1e-3)
     assert torch.equal(from_path.get_field("labels"), expected.get_field("labels"))
-    with pytest.raises(ValueError, match=r"shape \(90, 120\) and type uint8: give an array \[H, W, 3\]"):
+    with pytest.raises(ValueError, match=r"shape \(90, 120\) and dtype uint8: give an array \[H, W, 3\]"):
         detector(pixels[:, :, 0])
     with pytest.raises(ValueError, match="cannot be read"):
         detector("nowhere.png")

@@ -63,7 +63,7 @@ def _found(wanted: Wanted) -> Path | None:
     if digest and (got := digest.of(path)) != digest.value:
         raise ValueError(
             f"{path} is not {wanted.title} as published: its {digest.algorithm} begins {got} and not "
-            f"{digest.value}; remove it, and it is downloaded anew"
+            f"{digest.value}; remove it, and it is downloaded again"
         )
     return path
 

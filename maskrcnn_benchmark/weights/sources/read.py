@@ -60,7 +60,7 @@ def read_weights(f: str | os.PathLike[str]) -> RawFile:
     """The content of a weights file.
 
     Raises:
-        ValueError: in one line what is wrong with the file, and the mend.
+        ValueError: what is wrong with the file and how to mend it, in one line.
     """
     path = Path(f)
     where = f"{WHAT} {os.fspath(f)!r}"

@@ -54,7 +54,7 @@ def read_named(name: str | os.PathLike[str]) -> RawFile:
     """The file that a path, or a catalog://, http(s):// or hf:// name, stands for; downloaded if need be.
 
     Raises:
-        ValueError: it cannot be had or read. For a published file that is not where the path says, the
+        ValueError: it cannot be fetched or read. For a published file that is not where the path says, the
             message names what to take instead.
     """
     path = resolve_weights(os.fspath(name))
@@ -105,7 +105,7 @@ def _advice(entry: CatalogueEntry) -> str:
 
 
 def _wanted_address(url: str) -> Wanted:
-    """A file outside the catalogue: its place is made from the address, so that two addresses never mix."""
+    """A file outside the catalogue. Its place is made from the address: two addresses never share one."""
     address, _, fragment = url.partition("#")
     known = URL_HASH.fullmatch(fragment)
     if fragment and not known:

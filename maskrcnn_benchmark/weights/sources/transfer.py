@@ -175,7 +175,7 @@ def _blocks(reply: Any) -> Iterator[bytes]:
 
 def _check_kind(headers: Message) -> None:
     if "Content-Type" in headers and headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise TransferFailed("answers with a web page in place of the file", again=False)
+        raise TransferFailed("sends a web page in place of the file", again=False)
     encoding = headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise TransferFailed(f"sends the file encoded ({encoding}), which was not asked for", again=False)

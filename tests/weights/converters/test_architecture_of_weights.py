@@ -1,4 +1,4 @@
-"""Bodies told from the names and shapes of weights."""
+"""Bodies recognised by the names and shapes of weights."""
 
 from __future__ import annotations
 
