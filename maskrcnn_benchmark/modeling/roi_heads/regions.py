@@ -37,7 +37,10 @@ class Regions:
         return rows if self.index is None else rows[self.index]
 
     def fill(self, rows: Tensor) -> Tensor:
-        """The inverse of `take`: `rows` [K, ...] in their slots [N, R, ...], zeros in the others."""
+        """The inverse of `take`: `rows` [K, ...] in their slots [N, R, ...].
+
+        What stands in a slot that is not in use has no meaning.
+        """
         if self.index is not None:
             full = rows.new_zeros((self.used.numel(), *rows.shape[1:]))
             rows = full.index_copy(0, self.index, rows)
