@@ -7,13 +7,8 @@
 Without --config-file the config is the one that the weights file holds; keys given still change it.
 Files of this project hold their config, those of others do not.
 
-<<<<<<< maskrcnn_benchmark/commands/test.py
 Writes OUTPUT_DIR/inference/<dataset>/ (results, a picture) and OUTPUT_DIR/report.md.
 Exit status: 0; 1 an error, or a number that misses TEST.EXPECTED_RESULTS.
-=======
-Writes OUTPUT_DIR/inference/<dataset>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
-where a number misses TEST.EXPECTED_RESULTS.
->>>>>>> /tmp/t
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Classifier(nn.Module):
         pixel_std: Sequence[float],
         to_bgr255: bool = True,
     ) -> None:
-        """`num_classes` has no background. For the others see GeneralizedRCNN."""
+        """`num_classes` has no background. For the others see detector.interface.InputFormat."""
         super().__init__()
         self.trunk = body
         self.fc = nn.Linear(body.out_channels[-1], num_classes)

@@ -72,8 +72,7 @@ class Detections(NamedTuple):
         """One BoxList an image with scores, labels and what `boxlist_fields` makes of the fields.
 
         `image_sizes` are (height, width). `boxlist_fields`: called for each image with its BoxList and its
-        fields [n, ...]; returns fields of the BoxList by name. Waits for the device, once: the slots in use
-        come first.
+        fields [n, ...]; returns fields of the BoxList by name. Waits for the device once.
         """
         result = []
         counts = self.valid.sum(dim=1).tolist()

@@ -25,7 +25,7 @@ def boxlist_from_dict(
     """A target of one image: `boxes` [G, 4] xyxy, `labels` [G] (1 the first class), and perhaps `masks`.
 
     `masks` are binary [G, H, W], or polygons: for each instance a list of [x1, y1, x2, y2, ...]. `fields`:
-    further keys to take over, where they are there; others (image_id, area, ...) are left aside.
+    further keys to take where they are given; others (image_id, area, ...) are ignored.
 
     Raises:
         ValueError: boxes or labels are missing, or lengths and sizes do not fit.

@@ -1,5 +1,6 @@
-"""The two-stage detector: body, proposals, heads (Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN,
-figure 1).
+"""The two-stage detector: backbone, proposals, heads.
+
+Sources: Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN, figure 1.
 """
 
 from __future__ import annotations

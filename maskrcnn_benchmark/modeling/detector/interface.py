@@ -116,7 +116,7 @@ class Detector(nn.Module):
         return self.detect(self.to_batch(images))
 
     def normalize(self, images: ImageList) -> Tensor:
-        """Network input [N, 3, H, W] float32, channels_last; the padding is zero, as in training of old."""
+        """Network input [N, 3, H, W] float32, channels_last; the padding is zero, the mean pixel."""
         x = images.tensors
         if not x.is_floating_point():
             height, width = x.shape[-2:]

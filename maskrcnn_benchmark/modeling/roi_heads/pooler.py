@@ -35,7 +35,7 @@ class Pooler(nn.Module):
     def forward(self, features: Sequence[Tensor], rois: Tensor | Sequence[BoxList]) -> Tensor:
         """Region features [K, C, h, w] of `rois` [K, 5] or of one BoxList an image.
 
-        Maps beyond the last scale (P6) are left aside. A region with a negative image index gives zeros.
+        Maps beyond the last scale (P6) are ignored. A region with a negative image index gives zeros.
         """
         if not isinstance(rois, Tensor):
             rois = boxlists_to_rois(rois)

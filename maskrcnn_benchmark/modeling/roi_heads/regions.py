@@ -37,7 +37,10 @@ class Regions:
         return rows if self.index is None else rows[self.index]
 
     def fill(self, rows: Tensor) -> Tensor:
-        """The inverse of `take`: `rows` [K, ...] in their slots [N, R, ...], zeros in the others."""
+        """The inverse of `take`: `rows` [K, ...] in their slots [N, R, ...].
+
+        What stands in a slot that is not in use has no meaning.
+        """
         if self.index is not None:
             full = rows.new_zeros((self.used.numel(), *rows.shape[1:]))
             rows = full.index_copy(0, self.index, rows)
@@ -55,8 +58,8 @@ class Regions:
     def extract(self, extractor: nn.Module) -> Tensor:
         """extractor(features, rois), rows [K, ...].
 
-        What an extractor has computed is kept: heads that share one, also on the leading regions alone, run
-        it once.
+        The rows are kept: heads that share an extractor run it once, also where one of them looks at the
+        leading regions alone.
         """
         if extractor not in self._extracted:
             if self.outer is not None and extractor in self.outer._extracted:
@@ -76,10 +79,10 @@ class Regions:
         return rows[row.flatten()[self.index]]
 
 
-def counting_is_free(used: Tensor) -> bool:
-    """Whether the slots in use [N, R] can be counted at no cost.
+def counting_is_free(values: Tensor) -> bool:
+    """Whether entries of `values`, such as slots in use, can be counted at no cost.
 
-    On a GPU, and in a compiled or exported graph, counting would make the host wait or shapes vary: there all
-    slots are computed. On a CPU counting is free and computing padding is not.
+    On a CPU counting is free and computing padding is not. On a GPU, and in a compiled or exported graph,
+    counting would make the host wait or shapes vary: there all slots are computed.
     """
-    return used.device.type == "cpu" and not torch.compiler.is_compiling()
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()

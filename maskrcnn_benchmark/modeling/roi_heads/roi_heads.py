@@ -16,7 +16,7 @@ from maskrcnn_benchmark.modeling.roi_heads import mask_head  # noqa: F401  # reg
 from maskrcnn_benchmark.modeling.roi_heads.box_head import ROIBoxHead
 from maskrcnn_benchmark.modeling.roi_heads.head import ROIHead
 from maskrcnn_benchmark.modeling.roi_heads.regions import Regions
-from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
+from maskrcnn_benchmark.modeling.sampler import IGNORED, BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
@@ -107,7 +107,7 @@ def sample_rois(
     matched_gt = matches.clamp(min=0)
     labels = gather_rows(targets.labels, matched_gt)
     labels = labels.masked_fill(matches == Matcher.BELOW_LOW_THRESHOLD, 0)
-    labels = labels.masked_fill((matches == Matcher.BETWEEN_THRESHOLDS) | ~proposals.valid, -1)
+    labels = labels.masked_fill((matches == Matcher.BETWEEN_THRESHOLDS) | ~proposals.valid, IGNORED)
     index, used = sampler(labels)  # [N, R]
     return SampledRois(
         boxes=gather_rows(proposals.boxes, index),

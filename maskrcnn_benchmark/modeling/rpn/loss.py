@@ -9,12 +9,10 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.losses import LossSum
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
+from maskrcnn_benchmark.modeling.sampler import IGNORED, BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.targets import Targets
-
-IGNORED = -1
 
 
 def assign_anchors(

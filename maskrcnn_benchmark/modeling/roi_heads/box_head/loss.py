@@ -9,11 +9,10 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.losses import LossSum
+from maskrcnn_benchmark.modeling.sampler import IGNORED
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.detections import SampledRois
 from maskrcnn_benchmark.structures.targets import Targets
-
-IGNORED = -1
 
 
 def encode_targets(sampled: SampledRois, targets: Targets, box_coder: BoxCoder) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import batched_nms
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.roi_heads.regions import counting_is_free
 from maskrcnn_benchmark.structures.box_geometry import clip_boxes, gather_rows
 from maskrcnn_benchmark.structures.detections import Detections, Proposals
 
@@ -68,10 +69,8 @@ class BoxPostProcessor:
         )
 
     def _num_candidates(self, scores: Tensor) -> int:
-        """Candidates to consider: exactly those above the threshold where counting is free, else a fixed
-        cap.
-        """
-        if scores.device.type != "cpu" or torch.compiler.is_compiling():
+        """Candidates to consider: exactly those above the threshold where counting is free, else a cap."""
+        if not counting_is_free(scores):
             return min(scores.shape[1], MAX_CANDIDATES)
         most = (scores > self.score_thresh).sum(dim=1).amax()
         return max(int(most), min(1, scores.shape[1]))

@@ -9,12 +9,10 @@ from maskrcnn_benchmark.modeling.registry import ROI_BOX_PREDICTOR
 
 
 class FPNPredictor(nn.Module):
-    """Two linear layers."""
+    """Two linear layers: region vectors to class logits and box deltas."""
 
     def __init__(self, in_channels: int, num_classes: int, num_box_classes: int) -> None:
-        """`num_classes` counts the background; `num_box_classes` is the same, or 2 where boxes are
-        class-agnostic.
-        """
+        """`num_classes` counts the background. `num_box_classes`: the same, or 2 for class-agnostic boxes."""
         super().__init__()
         self.cls_score = nn.Linear(in_channels, num_classes)
         self.bbox_pred = nn.Linear(in_channels, num_box_classes * 4)
