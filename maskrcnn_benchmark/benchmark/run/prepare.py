@@ -23,6 +23,7 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import compute_dtype
+from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 
@@ -79,6 +80,7 @@ def make_prepared(job: Job, device: torch.device) -> Prepared:
         ValueError: a config or data set that does not fit.
     """
     cfg = load_config(job.config, row_options(job.settings, job.dtype, job.device, job.folder))
+    import_user_modules(cfg.IMPORTS)
     model = build_detection_model(cfg).to(device)
     subject = OurDetector(model, device, inference_dtype(job.dtype, device), cfg.DATALOADER.SIZE_DIVISIBILITY)
     images = make_images(cfg, job.settings.dataset, job.settings.seed)
