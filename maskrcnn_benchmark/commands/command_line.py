@@ -54,7 +54,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     # argparse takes -1e-3 for an option, but nothing with a blank in it
     shielded = [f" {word}" if _is_negative_number(word) else word for word in given]
     args = parser.parse_intermixed_args(shielded)
-    args.opts = [word.lstrip(" ") for word in args.opts]
+    args.opts = [word[1:] if _is_negative_number(word[1:]) and word[0] == " " else word for word in args.opts]
     return args
 
 

@@ -1,9 +1,9 @@
 """List, fetch, inspect, convert, publish and compare files of weights.
 
     maskrcnn-benchmark weights list                        the catalogue of published weights
-    maskrcnn-benchmark weights fetch NAME                  download one of it; prints where it lies
+    maskrcnn-benchmark weights fetch NAME                  download one of them; prints its path
     maskrcnn-benchmark weights inspect FILE                what a file is
-    maskrcnn-benchmark weights convert SRC DST [--as BODY]  another project's weights under our names
+    maskrcnn-benchmark weights convert SRC DST [--as BODY]  another project's weights, renamed
     maskrcnn-benchmark weights strip SRC DST               a checkpoint as one file to publish
     maskrcnn-benchmark weights diff A B                    how two files differ
 

@@ -66,7 +66,7 @@ def explain(step: Step, dataset: object) -> str:
 
 
 def image_id(dataset: object, index: int) -> object:
-    """The data set's own id of an image, or its index where the data set has no ids."""
+    """The dataset's own id of an image, or its index where the dataset has no ids."""
     get_img_info = getattr(dataset, "get_img_info", None)
     return index if get_img_info is None else get_img_info(index)["id"]
 

@@ -23,6 +23,7 @@ from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.user_module import import_user_modules
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 from maskrcnn_benchmark.weights.load import Purpose
 
@@ -73,6 +74,7 @@ def make_ready_row(job: Job, device: torch.device) -> ReadyRow:
 def _make_ours(job: Job, device: torch.device) -> ReadyRow:
     """This project's detector of the job's config."""
     cfg = load_config(job.config, row_options(job.settings, job.dtype, job.device, job.folder))
+    import_user_modules(cfg.IMPORTS)
     model = build_detection_model(cfg).to(device)
     precision = resolve_precision(job.dtype, device, training=False)
     subject = OurDetector(model, device, precision, cfg.DATALOADER.SIZE_DIVISIBILITY)
