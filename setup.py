@@ -7,6 +7,8 @@ The library speaks LibTorch's stable ABI and holds no Python symbol: one build s
 * a C++ compiler alone: CPU kernels;
 * no compiler: nothing; the package installs and uses torchvision's operators.
 
+It also names the dependencies, since the OpenCV build that is demanded is the one that is there already.
+
 Environment: ``MASKRCNN_BENCHMARK_BUILD`` (auto, cpu, none; default auto), ``TORCH_CUDA_ARCH_LIST`` (default:
 the GPUs at hand, or ``DEFAULT_CUDA_ARCHS`` without one), ``MAX_JOBS``, ``CXX``, ``CUDA_HOME``.
 """
@@ -18,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from typing import Any
 
 from setuptools import find_namespace_packages, find_packages, setup
@@ -31,6 +34,29 @@ try:
     import torch
 except ImportError:
     torch = None
+
+# Each floor is the lowest version with which the tests pass: constraints-lowest.txt, `make test-lowest`.
+DEPENDENCIES = [
+    "torch>=2.11",
+    "torchvision>=0.26",
+    "numpy>=1.23.5",
+    "yacs>=0.1.6",
+    "pyyaml>=6.0",
+    "pycocotools>=2.0.8",
+    "hotcoco>=1.1.0",
+    "safetensors>=0.4.0",
+    "filelock>=3.12.0",
+    "tensorboard>=2.20.0",
+    "tqdm>=4.60.0",
+]
+OPENCV_FLOOR = "4.11"
+# Every build of OpenCV brings the same module cv2: two in one environment overwrite each other's files.
+OPENCV_BUILDS = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
 
 BUILD_KINDS = ("auto", "cpu", "none")
 # Machine code for the two data-centre generations in use, PTX for what comes after them.
@@ -57,6 +83,13 @@ def output_of(*command: str) -> str:
     """What a command prints, standard output and errors together."""
     told = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return told.stdout
+
+
+def opencv_requirement() -> str:
+    """The OpenCV build that is installed here, else the headless one, which needs no display libraries."""
+    installed = {distribution.name.lower().replace("_", "-") for distribution in metadata.distributions()}
+    build = next((name for name in OPENCV_BUILDS if name in installed), OPENCV_BUILDS[0])
+    return f"{build}>={OPENCV_FLOOR}"
 
 
 def cxx_compiler() -> str | None:
@@ -158,5 +191,6 @@ config_folders = [f"maskrcnn_benchmark.{name}" for name in find_namespace_packag
 setup(
     packages=[*find_packages(include=["maskrcnn_benchmark*"]), *config_folders],
     package_dir={"maskrcnn_benchmark.configs": "configs"},
+    install_requires=[*DEPENDENCIES, opencv_requirement()],
     **build_arguments(),
 )
