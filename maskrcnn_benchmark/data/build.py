@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
-from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
+from maskrcnn_benchmark.data.datasets.coco.dataset import COCODataset, Sample
 from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.data.samplers import (

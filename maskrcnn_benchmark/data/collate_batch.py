@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maskrcnn_benchmark.data.datasets.coco import Sample
+from maskrcnn_benchmark.data.datasets.coco.dataset import Sample
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.data.datasets.coco.results import check_expected
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults, ImagePredictions
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
 from maskrcnn_benchmark.engine.precision import Precision, resolve_precision

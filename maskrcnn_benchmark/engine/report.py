@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from maskrcnn_benchmark.data.datasets.coco.results import percent, text_table
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics

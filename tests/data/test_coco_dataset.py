@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from maskrcnn_benchmark.data.datasets import COCODataset, ConcatDataset, DatasetError
-from maskrcnn_benchmark.data.datasets.coco_segments import run_length_total
+from maskrcnn_benchmark.data.datasets.coco.segments import run_length_total
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "coco.json").read_text())
 

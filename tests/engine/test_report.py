@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS, ClassScores, CocoScores
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets.coco.ground_truth import load_ground_truth
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate, predictions_of_index
-from maskrcnn_benchmark.data.datasets.evaluation.coco.ground_truth import load_ground_truth
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 

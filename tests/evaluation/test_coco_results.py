@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import COCOResults, text_table
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS, ClassScores, CocoScores
+from maskrcnn_benchmark.data.datasets.coco.results import COCOResults, text_table
 
 
 def test_tables_show_percent_and_dashes() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import torch
-from maskrcnn_benchmark.data.datasets.evaluation.coco.predictions import coco_records, image_predictions
+from maskrcnn_benchmark.data.datasets.coco.predictions import coco_records, image_predictions
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.device import peak_rss
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
+from maskrcnn_benchmark.data.datasets.coco.dataset import COCODataset, Sample
 from maskrcnn_benchmark.data.datasets.sample_key import SampleKey
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation.coco import (
+from maskrcnn_benchmark.data.datasets.coco.evaluator import (
     COCOResults,
     ImagePredictions,
     coco_evaluation,

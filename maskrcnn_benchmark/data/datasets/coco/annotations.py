@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.box_rule import BoxCounts, apply_box_rule
-from maskrcnn_benchmark.data.datasets.coco_segments import SegmentReader, Segments
+from maskrcnn_benchmark.data.datasets.coco.segments import SegmentReader, Segments
 from maskrcnn_benchmark.data.datasets.packed import PackedBytes, offsets
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_duplicates, shorten
 

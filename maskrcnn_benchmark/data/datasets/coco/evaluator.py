@@ -8,16 +8,16 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from maskrcnn_benchmark.data.datasets.coco import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import score_records
-from maskrcnn_benchmark.data.datasets.evaluation.coco.ground_truth import load_ground_truth
-from maskrcnn_benchmark.data.datasets.evaluation.coco.predictions import (
+from maskrcnn_benchmark.data.datasets.coco.average_precision import score_records
+from maskrcnn_benchmark.data.datasets.coco.dataset import COCODataset
+from maskrcnn_benchmark.data.datasets.coco.ground_truth import load_ground_truth
+from maskrcnn_benchmark.data.datasets.coco.predictions import (
     RLE,
     ImagePredictions,
     coco_records,
     image_predictions,
 )
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import TITLES, COCOResults, failed_expectations
+from maskrcnn_benchmark.data.datasets.coco.results import TITLES, COCOResults, failed_expectations
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.whole_file import open_whole
 

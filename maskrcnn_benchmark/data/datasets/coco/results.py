@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS, ClassScores, CocoScores
 
 TITLES = {"bbox": "box", "segm": "mask"}
 

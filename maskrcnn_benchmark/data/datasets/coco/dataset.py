@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.coco_annotations import read_coco_annotations
+from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotations
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.datasets.packed import IdMap
 from maskrcnn_benchmark.data.datasets.sample_key import SampleKey, sample_random

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.data.datasets.shapes_scene import CLASSES, Scene, SceneObject, draw_scene
+from maskrcnn_benchmark.data.datasets.shapes.scene import CLASSES, Scene, SceneObject, draw_scene
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.mask_polygons import mask_to_polygons
 
@@ -159,7 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     root = draw_shapes(options.root, options.num_train, options.num_val, options.size, options.seed)
     print(f"{root}: {options.num_train} images to train on, {options.num_val} to test on")
-
-
-if __name__ == "__main__":
-    main()
