@@ -1,4 +1,4 @@
-"""Test a detector on every data set of DATASETS.TEST.
+"""Test a detector on every dataset of DATASETS.TEST.
 
     python tools/test_net.py MODEL.WEIGHT model_final.safetensors TEST.IMS_PER_BATCH 1
     python tools/test_net.py --config-file FILE MODEL.WEIGHT path.pth TEST.IMS_PER_BATCH 1
@@ -7,7 +7,7 @@
 Without --config-file the config is the one that the weights file holds; keys given still change it. Files of
 this project hold their config, those of others do not.
 
-Writes OUTPUT_DIR/inference/<data set>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
+Writes OUTPUT_DIR/inference/<dataset>/ (results, a picture) and OUTPUT_DIR/report.md. Ends with status 1
 where a number misses TEST.EXPECTED_RESULTS.
 """
 
@@ -16,14 +16,18 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode, load_config, load_config_text
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
+from maskrcnn_benchmark.engine.report import publish_results
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -73,6 +77,7 @@ class Prepared:
 
     model: torch.nn.Module
     data_loaders: list[Any]
+    evaluators: list[Evaluator]
     device: torch.device
     options: EvaluationOptions
 
@@ -85,10 +90,11 @@ def prepare(args: argparse.Namespace) -> tuple[ConfigNode, Prepared]:
     make_writable_folder(cfg.OUTPUT_DIR)
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
+    evaluators = make_evaluators(cfg, data_loaders)
     model = build_detection_model(cfg).to(device)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
     checkpointer.load(weights, partial=cfg.MODEL.WEIGHT_PARTIAL)
-    return cfg, Prepared(model, data_loaders, device, make_evaluation_options(cfg, device))
+    return cfg, Prepared(model, data_loaders, evaluators, device, make_evaluation_options(cfg, device))
 
 
 def main() -> int:
@@ -98,6 +104,14 @@ def main() -> int:
         cfg, ready = prepare(args)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error  # what a user can mend needs no traceback
-    rows = run_test(ready.model, ready.data_loaders, cfg.DATASETS.TEST, ready.device, ready.options)
+    outcomes = run_test(
+        ready.model,
+        ready.data_loaders,
+        cfg.DATASETS.TEST,
+        ready.device,
+        ready.options,
+        ready.evaluators,
+        partial(publish_results, ready.options, ready.device),
+    )
     comm.destroy_process_group()
-    return int(any(row.results.failed_expectations for row in rows))
+    return int(any(outcome.results.failed_expectations for outcome in outcomes))

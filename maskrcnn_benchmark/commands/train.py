@@ -16,6 +16,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ import torch
 
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling, load_config
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import (
+    DatasetOutcome,
     EvaluationOptions,
     evaluate_datasets,
     flat_results,
@@ -32,12 +35,13 @@ from maskrcnn_benchmark.engine.full_test import (
 )
 from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
-from maskrcnn_benchmark.engine.report import ResultRow
+from maskrcnn_benchmark.engine.report import publish_results
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
+from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
@@ -70,23 +74,34 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Tester:
-    """Tests the model in training; the last time, also measures it and writes the report into `rows`."""
+    """Tests the model in training; the last time, also measures it and publishes the `outcomes`."""
 
     model: torch.nn.Module
     data_loaders: list[Any]
     names: tuple[str, ...]
     device: torch.device
     options: EvaluationOptions
-    rows: list[ResultRow]
+    evaluators: list[Evaluator]
+    outcomes: list[DatasetOutcome]
 
     def __call__(self, is_last: bool) -> Mapping[str, float]:
         if is_last:
-            self.rows += run_test(self.model, self.data_loaders, self.names, self.device, self.options)
-            return flat_results({row.dataset: row.results for row in self.rows})
+            self.outcomes += run_test(
+                self.model,
+                self.data_loaders,
+                self.names,
+                self.device,
+                self.options,
+                self.evaluators,
+                partial(publish_results, self.options, self.device),
+            )
+            return flat_results({outcome.name: outcome.results for outcome in self.outcomes})
         # what is expected is expected of the trained model
         options = replace(self.options, expected_results=())
-        answers = evaluate_datasets(self.model, self.data_loaders, self.names, self.device, options)
-        return flat_results({name: results for name, (results, _) in answers.items()})
+        found = evaluate_datasets(
+            self.model, self.data_loaders, self.names, self.device, options, self.evaluators
+        )
+        return flat_results({name: results for name, (results, _) in found.items()})
 
 
 @dataclass
@@ -125,9 +140,8 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
     tester = None
     if not args.skip_test:
         data_loaders = make_data_loader(cfg, False, distributed)
-        tester = Tester(
-            model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg, device), []
-        )
+        options, evaluators = make_evaluation_options(cfg, device), make_evaluators(cfg, data_loaders)
+        tester = Tester(model, data_loaders, cfg.DATASETS.TEST, device, options, evaluators, [])
     return Run(model, optimizer, scheduler, checkpointer, data_loader, arguments, tester)
 
 
@@ -156,7 +170,7 @@ def train(cfg: ConfigNode, run: Run, device: torch.device) -> int:
         return 0
     if start >= result.iteration:
         run.tester(True)  # the run was complete already
-    return int(any(row.results.failed_expectations for row in run.tester.rows))
+    return int(any(outcome.results.failed_expectations for outcome in run.tester.outcomes))
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 BOX_REG_LOSSES = ("smooth_l1", "l1", "iou", "giou", "bounded_iou", "diou", "ciou")
 ALLOWED: dict[str, tuple[object, ...]] = {
     "DTYPE": ("float32", "bfloat16", "float16"),
-    "PATHS_CATALOG": ("",),
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.VOVNET.PRETRAINED": ("",),
     "MODEL.BOX_REG_LOSS": BOX_REG_LOSSES,

@@ -10,7 +10,6 @@ import pytest
 from engine import inference_case as case
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.data.datasets.evaluation import ImagePredictions
 from maskrcnn_benchmark.engine.visualize import (
     Picture,
     choose_pictures,
@@ -18,6 +17,7 @@ from maskrcnn_benchmark.engine.visualize import (
     draw_instances,
     save_detections_grid,
 )
+from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 
 HEIGHT, WIDTH = 60, 100
 GREY = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)

@@ -15,7 +15,8 @@ import torch
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
 from maskrcnn_benchmark.data.datasets.coco.ground_truth import load_ground_truth
-from maskrcnn_benchmark.data.datasets.evaluation import evaluate, predictions_of_index
+from maskrcnn_benchmark.data.datasets.detection_dataset import predictions_of_index
+from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -188,7 +189,7 @@ def test_unknown_iou_type(dataset: COCODataset) -> None:
 
 
 def test_one_prediction_per_image(dataset: COCODataset) -> None:
-    with pytest.raises(ValueError, match="4 predictions for a data set of 5 images"):
+    with pytest.raises(ValueError, match="4 predictions for a dataset of 5 images"):
         evaluate(dataset, family_predictions()[:4], None)
 
 

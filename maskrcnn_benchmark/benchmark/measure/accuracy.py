@@ -18,7 +18,9 @@ def measure_ap(
 ) -> AveragePrecision | None:
     """Called by every process; None on all but the main one."""
     names = (scoring.dataset,)
-    answers = evaluate_datasets(model, scoring.data_loaders, names, device, scoring.options)
+    answers = evaluate_datasets(
+        model, scoring.data_loaders, names, device, scoring.options, scoring.evaluators
+    )
     if scoring.dataset not in answers:
         return None
     results, _ = answers[scoring.dataset]

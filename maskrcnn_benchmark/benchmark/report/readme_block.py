@@ -12,7 +12,7 @@ from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
 from maskrcnn_benchmark.benchmark.report.report_words import headline, unfinished
 from maskrcnn_benchmark.benchmark.report.table import TABLE_FILE
 from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
-from maskrcnn_benchmark.data.datasets.coco.results import text_table
+from maskrcnn_benchmark.utils.text_table import text_table
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"

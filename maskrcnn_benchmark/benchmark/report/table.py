@@ -11,7 +11,7 @@ from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
 from maskrcnn_benchmark.benchmark.report.report_numbers import area_text, milliseconds, number, ratio
 from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
 from maskrcnn_benchmark.benchmark.results import Results
-from maskrcnn_benchmark.data.datasets.coco.results import text_table
+from maskrcnn_benchmark.utils.text_table import text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 TABLE_FILE = "table.md"

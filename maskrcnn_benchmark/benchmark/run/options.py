@@ -83,8 +83,9 @@ def why_absent(dataset: str) -> str:
         ValueError: no such data set in the catalogue.
     """
     arguments = DatasetCatalog.get(dataset)["args"]
-    for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):
-        if not os.path.exists(path):
+    for key, kind in (("ann_file", "annotation file"), ("root", "image folder")):
+        path = arguments.get(key)
+        if path is not None and not os.path.exists(path):
             advice = DatasetCatalog.advice(dataset)
             return f"{path}, the {kind} of {dataset}, does not exist; {advice}"
     return ""
