@@ -17,6 +17,7 @@ HEIGHT = {
     "commands": 7,
     "models": 6,
     "benchmark": 6,
+    "analysis": 6,
     "engine": 5,
     "weights": 4,
     "modeling": 4,
@@ -30,6 +31,8 @@ HEIGHT = {
 FORBIDDEN_NAMES = ("utils.py", "misc", "helper")
 # Paths of old that user code imports: a line or two that lead to where things are now.
 DOORS = {"maskrcnn_benchmark.utils.checkpoint"}
+# Training a classifier still knows bodies by name.
+CLASSIFIERS = {"maskrcnn_benchmark.engine.pretrain"}
 CFG_NAMES = ("cfg", "_cfg")
 BUILDERS = ("build_", "make_", "_build_", "_make_")
 # The family's signatures that take the config.
@@ -91,6 +94,13 @@ def test_imports_run_downward(module: str) -> None:
         return
     upward = [name for name in sorted(imports_of(MODULES[module])) if not downward(module, name)]
     assert not upward, f"{module} imports {', '.join(upward)}, which does not lie below it"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) == "engine" and m not in CLASSIFIERS])
+def test_engine_imports_neither_data_nor_modeling(module: str) -> None:
+    """Model, loader and evaluator arrive as arguments."""
+    found = [name for name in sorted(imports_of(MODULES[module])) if part_of(name) in ("data", "modeling")]
+    assert not found, f"{module} imports {', '.join(found)}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -16,10 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from maskrcnn_benchmark.analysis.run_report import PICTURE_FILE, REPORT_FILE
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.engine.full_test import inference_folder
-from maskrcnn_benchmark.engine.report import PICTURE_FILE, REPORT_FILE
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"

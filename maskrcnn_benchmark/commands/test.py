@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.config import ConfigNode, load_config, load_config_text
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
-from maskrcnn_benchmark.engine.report import publish_results
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm

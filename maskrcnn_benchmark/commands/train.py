@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling, load_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
@@ -35,7 +36,6 @@ from maskrcnn_benchmark.engine.full_test import (
 )
 from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
-from maskrcnn_benchmark.engine.report import publish_results
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train

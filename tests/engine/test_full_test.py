@@ -11,6 +11,7 @@ import pytest
 import torch
 from engine import inference_case as case
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.full_test import (
     EvaluationOptions,
@@ -21,7 +22,6 @@ from maskrcnn_benchmark.engine.full_test import (
     run_test,
 )
 from maskrcnn_benchmark.engine.precision import FLOAT32
-from maskrcnn_benchmark.engine.report import publish_results
 
 CPU = torch.device("cpu")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from maskrcnn_benchmark.analysis.run_report import ResultRow, read_training_memory, result_table, write_report
 from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
-from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
 from maskrcnn_benchmark.structures.evaluation import ClassScores, EvaluationResults, Scores
 
 HEADER = ["Backbone", "Detector", "Data", "Train memory", "Inference"]

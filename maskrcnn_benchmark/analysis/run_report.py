@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 
+from maskrcnn_benchmark.analysis.pictures import choose_pictures, save_detections_grid
 from maskrcnn_benchmark.engine.full_test import DatasetOutcome, EvaluationOptions, inference_folder
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
-from maskrcnn_benchmark.engine.visualize import choose_pictures, save_detections_grid
 from maskrcnn_benchmark.structures.evaluation import EvaluationResults
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 from maskrcnn_benchmark.utils.text_table import percent, text_table

@@ -10,7 +10,7 @@ import pytest
 from engine import inference_case as case
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.engine.visualize import (
+from maskrcnn_benchmark.analysis.pictures import (
     Picture,
     choose_pictures,
     class_colour,
