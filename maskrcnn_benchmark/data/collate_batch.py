@@ -10,7 +10,7 @@ from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 
 
 class BatchCollator:
-    """Pad the images of a batch to one size, a multiple of ``size_divisible`` where that is positive."""
+    """Pads the images of a batch to one size, a multiple of ``size_divisible`` where that is positive."""
 
     def __init__(self, size_divisible: int = 0) -> None:
         self.size_divisible = size_divisible

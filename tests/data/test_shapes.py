@@ -1,4 +1,4 @@
-"""The embedded data set: sound COCO data, the same from the same seed, whole or not there."""
+"""The embedded dataset: sound COCO data, the same from the same seed, whole or not there."""
 
 import json
 import os

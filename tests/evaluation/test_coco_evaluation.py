@@ -176,7 +176,7 @@ def test_missing_masks_are_named(dataset: COCODataset) -> None:
         evaluate(dataset, predictions, None, ("segm",))
 
 
-def test_masks_need_a_data_set_with_masks(dataset: COCODataset) -> None:
+def test_masks_need_a_dataset_with_masks(dataset: COCODataset) -> None:
     boxes_only = COCODataset(dataset.annotation_file, dataset.image_folder, False, masks=False)
     assert evaluate(boxes_only, family_predictions(), None, ("bbox",)).results["bbox"]["AP"] > 0
     with pytest.raises(ValueError, match=r"annotations\.json was read without masks"):
@@ -193,7 +193,7 @@ def test_one_prediction_per_image(dataset: COCODataset) -> None:
         evaluate(dataset, family_predictions()[:4], None)
 
 
-def test_other_data_sets_are_refused() -> None:
+def test_other_datasets_are_refused() -> None:
     other: Any = [1, 2]
     with pytest.raises(NotImplementedError, match="no evaluation for a list"):
         evaluate(other, family_predictions()[:2], None)

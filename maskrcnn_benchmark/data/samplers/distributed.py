@@ -34,7 +34,7 @@ class DistributedSampler(Sampler[int]):
         self.last = self.first + share if pad else min(self.first + share, self.length)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives."""
+        """Chooses the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:

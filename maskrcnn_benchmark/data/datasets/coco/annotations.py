@@ -45,7 +45,7 @@ class CocoAnnotations:
 
 
 def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
-    """Read and check a COCO instance file; segmentations only where ``masks``.
+    """Reads and checks a COCO instance file; segmentations only where ``masks``.
 
     Raises DatasetError with one line per problem: file, id, reason, mend.
     """
@@ -96,11 +96,11 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
 
 
 def _load_json(path: str) -> Record:
-    """Parse the file and make sure that it has COCO's three lists of records."""
+    """Parses the file and makes sure that it has COCO's three lists of records."""
     if not os.path.isfile(path):
         raise DatasetError(
             f"{path}: this annotation file does not exist; put it there, or set "
-            "MASKRCNN_BENCHMARK_DATASETS to the folder with the data sets, or name a file as "
+            "MASKRCNN_BENCHMARK_DATASETS to the folder with the datasets, or name a file as "
             "annotations.json@image_folder"
         )
     with open(path, "rb") as file, _no_garbage_collection():
