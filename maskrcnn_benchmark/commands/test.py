@@ -36,6 +36,7 @@ from maskrcnn_benchmark.utils.run_folder import make_writable_folder
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.user_catalogue import build_weights_name
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,7 +61,7 @@ def settle_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
     keys = dict(zip(args.opts[0::2], args.opts[1::2], strict=False))
     if args.config_file:
         cfg = load_config(args.config_file, args.opts)
-        weights = args.ckpt or cfg.MODEL.WEIGHT
+        weights = args.ckpt or build_weights_name(cfg)
     elif weights := args.ckpt or keys.get("MODEL.WEIGHT", ""):
         raw = read_named(weights)
         cfg = load_config_text(config_inside(raw), str(raw.path), args.opts)

@@ -49,6 +49,7 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.metric_writers import open_metric_writers
 from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.sources.user_catalogue import build_weights_name
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -134,7 +135,7 @@ def prepare(cfg: ConfigNode, args: argparse.Namespace, device: torch.device) -> 
     data_loader = make_data_loader(cfg, True, distributed, arguments["iteration"])
     checkpointer.class_names = data_loader.dataset.class_names
     if not args.resume:
-        checkpointer.load(cfg.MODEL.WEIGHT, cfg.MODEL.WEIGHT_PARTIAL, new_classes=True)
+        checkpointer.load(build_weights_name(cfg), cfg.MODEL.WEIGHT_PARTIAL, new_classes=True)
     # the order of the images follows from these and the iteration
     arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
     tester = None
