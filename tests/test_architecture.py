@@ -18,6 +18,7 @@ HEIGHT = {
     "commands": 8,
     "models": 7,
     "benchmark": 7,
+    "analysis": 7,
     "weights": 6,
     "engine": 5,
     "modeling": 4,
@@ -112,6 +113,13 @@ def test_imports_run_downward(module: str) -> None:
         return
     upward = [name for name in sorted(imports_of(MODULES[module])) if not downward(module, name)]
     assert not upward, f"{module} imports {', '.join(upward)}, which does not lie below it"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) == "engine"])
+def test_engine_imports_neither_data_nor_modeling(module: str) -> None:
+    """Model, loader and evaluator arrive as arguments."""
+    found = [name for name in sorted(imports_of(MODULES[module])) if part_of(name) in ("data", "modeling")]
+    assert not found, f"{module} imports {', '.join(found)}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskrcnn_benchmark.analysis.run_report import PICTURE_FILE, REPORT_FILE
 from maskrcnn_benchmark.commands.command_line import named_parser, parse, user_errors
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.engine.full_test import PICTURE_FILE, inference_folder
-from maskrcnn_benchmark.engine.report import REPORT_FILE
+from maskrcnn_benchmark.data.datasets.catalogue import DatasetCatalog
+from maskrcnn_benchmark.engine.full_test import inference_folder
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 
 CONFIG = "quick/mask_rcnn_V_39_FPN_gn_shapes.yaml"  # of the package

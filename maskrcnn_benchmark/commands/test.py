@@ -17,10 +17,12 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.commands.command_line import (
     add_config_keys,
     add_local_rank,
@@ -31,8 +33,10 @@ from maskrcnn_benchmark.commands.command_line import (
 )
 from maskrcnn_benchmark.config import ConfigNode, load_config_text
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluation_options, run_test
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -43,6 +47,7 @@ from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpo
 from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.resolve import read_named
+from maskrcnn_benchmark.weights.sources.user_catalogue import build_weights_name
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,7 +69,7 @@ def make_test_config(args: argparse.Namespace) -> tuple[ConfigNode, str]:
     keys = dict(zip(args.opts[0::2], args.opts[1::2], strict=False))
     if args.config_file:
         cfg = make_config(args)
-        weights = args.ckpt or cfg.MODEL.WEIGHT
+        weights = args.ckpt or build_weights_name(cfg)
     elif weights := args.ckpt or keys.get("MODEL.WEIGHT", ""):
         raw = read_named(weights)
         cfg = load_config_text(config_inside(raw), str(raw.path), args.opts, args.imports)
@@ -81,13 +86,13 @@ def trained_here(folder: str) -> str:
     return f"; this run has {final}" if os.path.exists(final) else ""
 
 
-def load_for_test(checkpointer: Checkpointer, weights: str, partial: bool, origin: str) -> None:
+def load_for_test(checkpointer: Checkpointer, weights: str, allow_partial: bool, origin: str) -> None:
     """Takes the weights to test; ValueError where they do not cover the detector and its classes.
 
     origin: where they are named, if that is not the command line.
     """
     try:
-        checkpointer.load(weights, Purpose.USE, partial)
+        checkpointer.load(weights, Purpose.USE, allow_partial)
     except ValueError as error:
         if not origin:
             raise
@@ -103,6 +108,7 @@ class DetectorTest:
     model: torch.nn.Module
     data_loaders: list[Any]
     names: tuple[str, ...]
+    evaluators: list[Evaluator]
     device: torch.device
     options: EvaluationOptions
 
@@ -115,6 +121,7 @@ def build_test(args: argparse.Namespace) -> DetectorTest:
     make_writable_folder(cfg.OUTPUT_DIR)
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
+    evaluators = make_evaluators(cfg, data_loaders)
     model = build_detection_model(cfg).to(device)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
     given = args.opts[0::2]
@@ -122,10 +129,10 @@ def build_test(args: argparse.Namespace) -> DetectorTest:
     if not args.ckpt and "MODEL.WEIGHT" not in given:
         origin = f"MODEL.WEIGHT in {args.config_file}{trained_here(cfg.OUTPUT_DIR)}"
     # in a config file it says how training starts, not that a test may score random weights
-    partial = cfg.MODEL.WEIGHT_PARTIAL and "MODEL.WEIGHT_PARTIAL" in given
-    load_for_test(checkpointer, weights, partial, origin)
+    allow_partial = cfg.MODEL.WEIGHT_PARTIAL and "MODEL.WEIGHT_PARTIAL" in given
+    load_for_test(checkpointer, weights, allow_partial, origin)
     options = make_evaluation_options(cfg, device)
-    return DetectorTest(model, data_loaders, cfg.DATASETS.TEST, device, options)
+    return DetectorTest(model, data_loaders, cfg.DATASETS.TEST, evaluators, device, options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,6 +140,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     with user_errors():
         ready = build_test(args)
-    rows = run_test(ready.model, ready.data_loaders, ready.names, ready.device, ready.options)
+    outcomes = run_test(
+        ready.model,
+        ready.data_loaders,
+        ready.names,
+        ready.device,
+        ready.options,
+        ready.evaluators,
+        partial(publish_results, ready.options, ready.device),
+    )
     comm.destroy_process_group()
-    return int(any(row.results.failed_expectations for row in rows))
+    return int(any(outcome.results.failed_expectations for outcome in outcomes))

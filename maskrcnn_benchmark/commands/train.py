@@ -16,11 +16,13 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.commands.command_line import (
     add_config_keys,
     add_local_rank,
@@ -31,8 +33,10 @@ from maskrcnn_benchmark.commands.command_line import (
 )
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.full_test import (
+    DatasetOutcome,
     EvaluationOptions,
     evaluate_datasets,
     flat_results,
@@ -42,12 +46,12 @@ from maskrcnn_benchmark.engine.full_test import (
 from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
-from maskrcnn_benchmark.engine.report import ResultRow
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import TrainOptions, make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
+from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
@@ -55,6 +59,7 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.run_folder import CONFIG_FILE
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
 from maskrcnn_benchmark.weights.load import Purpose
+from maskrcnn_benchmark.weights.sources.user_catalogue import build_weights_name
 
 logger = logging.getLogger("maskrcnn_benchmark.train_net")
 
@@ -74,23 +79,34 @@ def make_parser() -> argparse.ArgumentParser:
 
 @dataclass
 class Tester:
-    """Tests the model in training; the last time, also measures it and writes the report into `rows`."""
+    """Tests the model in training; the last time, also measures it and publishes the `outcomes`."""
 
     model: torch.nn.Module
     data_loaders: list[Any]
     names: tuple[str, ...]
     device: torch.device
     options: EvaluationOptions
-    rows: list[ResultRow]
+    evaluators: list[Evaluator]
+    outcomes: list[DatasetOutcome]
 
     def __call__(self, is_last: bool) -> Mapping[str, float]:
         if is_last:
-            self.rows += run_test(self.model, self.data_loaders, self.names, self.device, self.options)
-            return flat_results({row.dataset: row.results for row in self.rows})
+            self.outcomes += run_test(
+                self.model,
+                self.data_loaders,
+                self.names,
+                self.device,
+                self.options,
+                self.evaluators,
+                partial(publish_results, self.options, self.device),
+            )
+            return flat_results({outcome.name: outcome.results for outcome in self.outcomes})
         # what is expected is expected of the trained model
         options = replace(self.options, expected_results=())
-        predicted = evaluate_datasets(self.model, self.data_loaders, self.names, self.device, options)
-        return flat_results({name: results for name, (results, _) in predicted.items()})
+        found = evaluate_datasets(
+            self.model, self.data_loaders, self.names, self.device, options, self.evaluators
+        )
+        return flat_results({name: results for name, (results, _) in found.items()})
 
 
 @dataclass
@@ -130,7 +146,7 @@ def build_run(args: argparse.Namespace) -> Run:
     data_loader = make_data_loader(cfg, True, comm.is_distributed(), arguments["iteration"])
     checkpointer.class_names = data_loader.dataset.class_names
     if not args.resume:
-        checkpointer.load(cfg.MODEL.WEIGHT, Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
+        checkpointer.load(build_weights_name(cfg), Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
     # the order of the images follows from these and the iteration
     arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
     return Run(
@@ -151,7 +167,8 @@ def build_run(args: argparse.Namespace) -> Run:
 def build_tester(cfg: ConfigNode, model: torch.nn.Module, device: torch.device) -> Tester:
     """What tests the model on the datasets of DATASETS.TEST."""
     data_loaders = make_data_loader(cfg, False, comm.is_distributed())
-    return Tester(model, data_loaders, cfg.DATASETS.TEST, device, make_evaluation_options(cfg, device), [])
+    options, evaluators = make_evaluation_options(cfg, device), make_evaluators(cfg, data_loaders)
+    return Tester(model, data_loaders, cfg.DATASETS.TEST, device, options, evaluators, [])
 
 
 def train(run: Run) -> int:
@@ -176,7 +193,7 @@ def train(run: Run) -> int:
         return 0
     if start >= result.iteration or result.stopped_early:
         run.tester(True)  # the last iteration was not known to be the last, or was one of an earlier start
-    return int(any(row.results.failed_expectations for row in run.tester.rows))
+    return int(any(outcome.results.failed_expectations for outcome in run.tester.outcomes))
 
 
 def build_and_replay(args: argparse.Namespace) -> dict[str, float]:

@@ -12,7 +12,7 @@ _C.OUTPUT_DIR = "."  # folder of the run: log, metrics, checkpoints, results
 _C.DTYPE = "float32"  # float32 | bfloat16 | float16: dtype of body and heads; boxes and losses stay float32
 _C.SEED = -1  # (new) seed of every random choice; -1 draws one, which config.yml of the run then holds
 _C.DETERMINISTIC = False  # (new) deterministic algorithms; a warning names an operation that has none
-_C.PATHS_CATALOG = ""  # (family) a Python catalogue file was named here; only "" is accepted, see DATASETS
+_C.PATHS_CATALOG = ""  # (family) your .py file, or module, with a class DatasetCatalog: imported, and so run
 
 _C.IMPORTS = ()  # (new) your own modules, by name or as .py files: imported before anything is built
 _C.METRIC_WRITERS = ("tensorboard",)  # (new) where a run's numbers go beside metrics.jsonl: registered names
@@ -147,9 +147,12 @@ _C.INPUT.SATURATION = 0.0
 _C.INPUT.HUE = 0.0
 _C.INPUT.HORIZONTAL_FLIP_PROB_TRAIN = 0.5  # (the fork has it fixed at 0.5)
 _C.INPUT.VERTICAL_FLIP_PROB_TRAIN = 0.0
+_C.INPUT.TRANSFORMS_TRAIN = (  # (new) names in data.transforms.TRANSFORMS, in their order; yours among them
+    *("color_jitter", "resize", "horizontal_flip", "vertical_flip"),
+)
 
 _C.DATASETS = CN()
-_C.DATASETS.TRAIN = ()  # catalogue names, or "annotations.json@image_folder"
+_C.DATASETS.TRAIN = ()  # catalogue names, "annotations.json@image_folder", or "kind://location"
 _C.DATASETS.TEST = ()
 
 _C.DATALOADER = CN()
@@ -192,5 +195,6 @@ _C.TEST = CN()
 _C.TEST.EXPECTED_RESULTS = []  # [[task, metric, mean, std], ...]: checked after the test
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4.0
 _C.TEST.IMS_PER_BATCH = 8  # images over all processes
+_C.TEST.EVALUATOR = ""  # (new) a name in data.datasets.EVALUATORS; "" is that of the dataset's kind
 _C.TEST.EVAL_PERIOD = 0  # (new) iterations between two evaluations in training; 0 evaluates at the end only
 _C.TEST.EARLY_STOPPING_PATIENCE = 0  # (new) stop after this many evaluations without a better AP; 0: never

@@ -6,7 +6,6 @@ from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 
 ALLOWED: dict[str, tuple[object, ...]] = {
     "DTYPE": ("float32", "bfloat16", "float16"),
-    "PATHS_CATALOG": ("",),
     "MODEL.VOVNET.PRETRAINED": ("",),
     "SOLVER.LR_SCHEDULE": ("multistep", "poly", "cosine"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import cv2
@@ -10,18 +9,16 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
-from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
-from maskrcnn_benchmark.data.datasets.concat_dataset import ConcatDataset
-from maskrcnn_benchmark.data.datasets.validation import DatasetError
+from maskrcnn_benchmark.data.datasets import ConcatDataset, DetectionDataset
+from maskrcnn_benchmark.data.datasets.build import build_dataset
+from maskrcnn_benchmark.data.datasets.detection_dataset import Sample
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
     GroupedBatchSampler,
     IterationBasedBatchSampler,
     ShareBatchSampler,
 )
-from maskrcnn_benchmark.data.transforms import build_transforms
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.stop_signals import leave_signals_to_parent, sigterm_held_back
 
@@ -39,7 +36,7 @@ def make_data_loader(
 ) -> Any:
     """The loader of the training data, or the list of loaders of DATASETS.TEST.
 
-    Batches are (ImageList uint8 BGR channels_last, targets, indices in the data set). The training loader
+    Batches are (ImageList uint8 BGR channels_last, targets, indices in the dataset). The training loader
     goes from iteration ``start_iter`` (optimizer steps) to SOLVER.MAX_ITER, SOLVER.ACCUMULATION_STEPS batches
     each; its batches and their augmentation depend on SEED (a negative one counts as 0) and the iteration
     alone, not on DATALOADER.NUM_WORKERS, the number of processes or a resume. The test loaders give this
@@ -52,8 +49,8 @@ def make_data_loader(
     names = cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST
     if len(names) == 0:
         raise ValueError(
-            f"DATASETS.{'TRAIN' if is_train else 'TEST'} is empty; name data sets of the catalogue, or "
-            "annotations.json@image_folder"
+            f"DATASETS.{'TRAIN' if is_train else 'TEST'} is empty; name datasets of the catalogue, "
+            "annotations.json@image_folder, or kind://location"
         )
     datasets = [build_dataset(cfg, name, is_train) for name in names]
     if is_train:
@@ -65,35 +62,8 @@ def make_data_loader(
     ]
 
 
-def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> COCODataset:
-    """A data set of the catalogue, or annotations.json@image_folder, checked against the config."""
-    arguments = DatasetCatalog.get(name)["args"]
-    for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):
-        if not os.path.exists(path):
-            raise DatasetError(f"{path}: the {kind} of {name} does not exist; {DatasetCatalog.advice(name)}")
-    dataset = COCODataset(
-        arguments["ann_file"],
-        arguments["root"],
-        remove_images_without_annotations=is_train and cfg.DATALOADER.FILTER_EMPTY,
-        transforms=build_transforms(cfg, is_train),
-        masks=cfg.MODEL.MASK_ON,
-    )
-    found, configured = len(dataset.class_names), cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
-    if found != configured:
-        raise DatasetError(
-            f"{arguments['ann_file']}: {found - 1} categories and the background make {found} classes, but "
-            f"MODEL.ROI_BOX_HEAD.NUM_CLASSES is {configured}; set MODEL.ROI_BOX_HEAD.NUM_CLASSES {found}"
-        )
-    if len(dataset) == 0:
-        raise DatasetError(
-            f"{arguments['ann_file']}: no image is left to {'train' if is_train else 'test'} on; add images, "
-            "or set DATALOADER.FILTER_EMPTY False to keep those without objects"
-        )
-    return dataset
-
-
 def _make_train_batches(
-    cfg: ConfigNode, dataset: COCODataset | ConcatDataset, num_replicas: int, rank: int, start_iter: int
+    cfg: ConfigNode, dataset: DetectionDataset | ConcatDataset, num_replicas: int, rank: int, start_iter: int
 ) -> Sampler[list[Any]]:
     """Every process walks the same order and takes its share of every batch."""
     batch_size, accumulation_steps = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS
@@ -112,7 +82,7 @@ def _make_train_batches(
 
 
 def _make_test_batches(
-    cfg: ConfigNode, dataset: COCODataset, num_replicas: int, rank: int
+    cfg: ConfigNode, dataset: DetectionDataset, num_replicas: int, rank: int
 ) -> Sampler[list[Any]]:
     """This process's part of the images, each once."""
     batch_size = cfg.TEST.IMS_PER_BATCH
@@ -125,7 +95,7 @@ def _make_test_batches(
     return GroupedBatchSampler(share, _make_groups(cfg, dataset), batch_size // num_replicas)
 
 
-def _make_groups(cfg: ConfigNode, dataset: COCODataset | ConcatDataset) -> torch.Tensor:
+def _make_groups(cfg: ConfigNode, dataset: DetectionDataset | ConcatDataset) -> torch.Tensor:
     """1 for images at least as high as wide, 0 for the others; all 0 without grouping."""
     upright = dataset.aspect_ratios() >= 1
     return upright.long() * int(cfg.DATALOADER.ASPECT_RATIO_GROUPING)

@@ -1,30 +1,23 @@
-"""A model tested on every data set of its config: scores, inference time, a picture, the report."""
+"""A model tested on every dataset of its config: scores, inference time, and whatever publishes them."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.data.datasets.evaluation import COCOResults, ImagePredictions
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.inference import inference
-from maskrcnn_benchmark.engine.inference_time import measure_inference_time
+from maskrcnn_benchmark.engine.inference_time import InferenceTime, measure_inference_time
 from maskrcnn_benchmark.engine.precision import Precision, resolve_precision
-from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
-from maskrcnn_benchmark.engine.visualize import choose_pictures, save_detections_grid
+from maskrcnn_benchmark.structures.evaluation import EvaluationResults, Evaluator, check_expected
+from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 from maskrcnn_benchmark.utils import comm
-
-logger = logging.getLogger("maskrcnn_benchmark.inference")
-
-PICTURE_FILE = "detections.png"
 
 
 @dataclass(frozen=True)
@@ -40,10 +33,20 @@ class EvaluationOptions:
     expected_results_sigma_tol: float = 4.0
 
 
+class DatasetOutcome(NamedTuple):
+    """What a test found on one dataset. inference_time: None for an empty dataset."""
+
+    name: str
+    dataset: Any
+    results: EvaluationResults
+    predictions: list[ImagePredictions]
+    inference_time: InferenceTime | None
+
+
 def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> EvaluationOptions:
     """What the config says about testing; DTYPE as `resolve_precision` has it for `device`.
 
-    Raises ValueError for a TEST.EXPECTED_RESULTS that names no number.
+    Raises ValueError for a TEST.EXPECTED_RESULTS of another form; an evaluator knows which names there are.
     """
     check_expected(cfg.TEST.EXPECTED_RESULTS)
     backbone, detector = make_names(cfg)
@@ -71,14 +74,15 @@ def evaluate_datasets(
     dataset_names: Sequence[str],
     device: torch.device,
     options: EvaluationOptions,
-) -> dict[str, tuple[COCOResults, list[ImagePredictions]]]:
-    """Inference and scores on each data set; files go to OUTPUT_DIR/inference/<data set>/.
+    evaluators: Sequence[Evaluator],
+) -> dict[str, tuple[EvaluationResults, list[ImagePredictions]]]:
+    """Inference and scores on each dataset; files go to OUTPUT_DIR/inference/<dataset>/.
 
     Called by every rank; the result is empty on all but the main one.
     """
-    answers = {}
-    for name, data_loader in zip(dataset_names, data_loaders, strict=True):
-        answer = inference(
+    outcomes = {}
+    for name, data_loader, evaluator in zip(dataset_names, data_loaders, evaluators, strict=True):
+        outcome = inference(
             model,
             data_loader,
             name,
@@ -88,10 +92,11 @@ def evaluate_datasets(
             options.expected_results_sigma_tol,
             inference_folder(options.output_dir, name),
             options.precision,
+            evaluator,
         )
-        if answer is not None:
-            answers[name] = answer
-    return answers
+        if outcome is not None:
+            outcomes[name] = outcome
+    return outcomes
 
 
 def run_test(
@@ -100,37 +105,41 @@ def run_test(
     dataset_names: Sequence[str],
     device: torch.device,
     options: EvaluationOptions,
-) -> list[ResultRow]:
-    """`evaluate_datasets`, then inference time, a picture of detections per data set, and report.md.
+    evaluators: Sequence[Evaluator],
+    publish: Callable[[list[DatasetOutcome]], object] | None = None,
+) -> list[DatasetOutcome]:
+    """`evaluate_datasets`, then the inference time on each dataset, then `publish`.
 
-    Called by every rank; only the main one measures, draws and writes. The others get no rows.
+    Called by every rank; only the main one measures and publishes. The others get nothing back.
+
+    Args:
+        evaluators: one a dataset.
+        publish: writes the report and the pictures of what was tested.
     """
-    answers = evaluate_datasets(model, data_loaders, dataset_names, device, options)
-    memory = read_training_memory(options.output_dir)
-    rows = []
-    for (name, (results, predictions)), loader in zip(answers.items(), data_loaders, strict=False):
-        timed = measure_inference_time(model, loader, device, options.precision, "segm" in options.iou_types)
-        rows.append(ResultRow(options.backbone, options.detector, name, memory, timed, results))
-        picture = os.path.join(inference_folder(options.output_dir, name), PICTURE_FILE)
-        dataset: Any = loader.dataset
-        save_detections_grid(picture, choose_pictures(dataset, predictions), dataset.categories)
-        logger.info("Detections beside the ground truth: %s", picture)
-    if rows:
-        report = write_report(options.output_dir, rows, device, options.precision)
-        logger.info("Results (%s)\n\n%s\n", report, result_table(rows))
+    outcomes = evaluate_datasets(model, data_loaders, dataset_names, device, options, evaluators)
+    tested = []
+    for loader, evaluator, (name, (results, predictions)) in zip(
+        data_loaders, evaluators, outcomes.items(), strict=False
+    ):
+        encode = evaluator.encode if "segm" in options.iou_types else None
+        timed = measure_inference_time(model, loader, device, options.precision, encode)
+        tested.append(DatasetOutcome(name, loader.dataset, results, predictions, timed))
+    if tested and publish is not None:
+        publish(tested)
     # No process leaves, and takes the group down, while the main one still measures.
     comm.synchronize()
-    return rows
+    return tested
 
 
 def inference_folder(output_dir: str, dataset_name: str) -> str:
-    """Where a data set's results go. A name given as annotations.json@folder becomes one folder's name."""
-    return os.path.join(
-        output_dir, "inference", dataset_name.replace("@", "_").replace(os.sep, "_").lstrip("_")
-    )
+    """Where a dataset's results go. A name such as annotations.json@folder becomes one folder's name."""
+    folder = dataset_name
+    for mark in ("://", ":", "@", os.sep):
+        folder = folder.replace(mark, "_")
+    return os.path.join(output_dir, "inference", folder.lstrip("_"))
 
 
-def flat_results(results: Mapping[str, COCOResults]) -> dict[str, float]:
+def flat_results(results: Mapping[str, EvaluationResults]) -> dict[str, float]:
     """The numbers under names as `shapes_val/bbox/AP`, for metrics.jsonl and TensorBoard."""
     return {
         f"{name}/{iou_type}/{metric}": value

@@ -9,15 +9,16 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from maskrcnn_benchmark.data.datasets.evaluation import predictions_of_index
 from maskrcnn_benchmark.engine.inference import evaluation_mode
 from maskrcnn_benchmark.engine.precision import FLOAT32, Precision, running_in
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.comm import unwrap_model
 
 
@@ -37,19 +38,21 @@ def measure_inference_time(
     data_loader: DataLoader[Any],
     device: torch.device | str,
     precision: Precision = FLOAT32,
-    with_masks: bool = False,
+    encode: Callable[[int, BoxList], object] | None = None,
     num_images: int = 100,
     num_warmup: int = 3,
     max_seconds: float = 30.0,
 ) -> InferenceTime | None:
-    """Time the model on the first images of the loader's data set, in batches of one.
+    """Times the model on the first images of the loader's dataset, in batches of one.
 
     Args:
-        num_images: at most so many; fewer when the data set is smaller or `max_seconds` are over.
+        encode: pastes and encodes the masks of an image, by its index in the dataset; None where there are
+            no masks.
+        num_images: at most so many; fewer when the dataset is smaller or `max_seconds` are over.
         num_warmup: runs on the first image that do not count (memory pools, kernel selection).
 
     Returns:
-        None for an empty data set.
+        None for an empty dataset.
     """
     dataset: Any = data_loader.dataset
     device = torch.device(device)
@@ -59,34 +62,40 @@ def measure_inference_time(
         return None
     with evaluation_mode(unwrap_model(model)) as running, running_in(running, precision, device):
         for _ in range(num_warmup):
-            _time_image(running, data_loader, 0, device, with_masks)
+            _time_image(running, data_loader, 0, device, encode)
         start = time.perf_counter()
         for index in range(min(num_images, len(dataset))):
             if index > 0 and time.perf_counter() - start > max_seconds:
                 break
-            model_seconds, pasting_seconds = _time_image(running, data_loader, index, device, with_masks)
+            model_seconds, pasting_seconds = _time_image(running, data_loader, index, device, encode)
             model_times.append(model_seconds)
             pasting_times.append(pasting_seconds)
-    pasting_median = statistics.median(pasting_times) if with_masks else None
+    pasting_median = statistics.median(pasting_times) if encode is not None else None
     median = statistics.median(model_times)
     return InferenceTime(median, p90_of(model_times), pasting_median, len(model_times))
 
 
 def _time_image(
-    model: nn.Module, data_loader: DataLoader[Any], index: int, device: torch.device, with_masks: bool
+    model: nn.Module,
+    data_loader: DataLoader[Any],
+    index: int,
+    device: torch.device,
+    encode: Callable[[int, BoxList], object] | None,
 ) -> tuple[float, float]:
-    """Seconds of the model and of the way from its answer to COCO's form, mostly pasting masks."""
+    """Seconds of the model, and of `encode`, which is mostly pasting masks."""
     dataset: Any = data_loader.dataset
     # The loader's own collating, so that padding and memory layout are those of a test.
     images = data_loader.collate_fn([dataset[index]])[0]
     wait_for(device)
     start = time.perf_counter()
-    answers = model(images.to(device))
+    detections = model(images.to(device))
     wait_for(device)
     model_seconds = time.perf_counter() - start
-    answer = answers[0].to("cpu")
+    if encode is None:
+        return model_seconds, 0.0
+    prediction = detections[0].to("cpu")
     start = time.perf_counter()
-    predictions_of_index(dataset, index, answer, with_masks)
+    encode(index, prediction)
     return model_seconds, time.perf_counter() - start
 
 

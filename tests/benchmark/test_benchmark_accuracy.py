@@ -55,7 +55,10 @@ def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
     assert isinstance(found, AveragePrecision)
     assert (found.num_images, found.weights) == (3, "row.pth")
     names = (ready.scoring.dataset,)
-    (row,) = run_test(ready.subject.model, ready.scoring.data_loaders, names, CPU, ready.scoring.options)
+    scoring = ready.scoring
+    (row,) = run_test(
+        ready.subject.model, scoring.data_loaders, names, CPU, scoring.options, scoring.evaluators
+    )
     for scores, kind in ((found.box, "bbox"), (found.mask, "segm")):
         assert scores is not None
         expected = {name: None if value < 0 else value for name, value in row.results.results[kind].items()}

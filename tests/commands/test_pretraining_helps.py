@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
-from maskrcnn_benchmark.data.datasets.shapes_scene import CLASSES, Mask, Picture, draw_scene
+from maskrcnn_benchmark.data.datasets.shapes.scene import CLASSES, Mask, Picture, draw_scene
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 
 ROOT = Path(__file__).parents[2]

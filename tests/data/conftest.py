@@ -1,4 +1,4 @@
-"""Small COCO data sets written to disk."""
+"""Small COCO datasets written to disk."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ Record = dict[str, Any]
 
 
 class WrittenCoco:
-    """A data set on disk: ``content`` is its json, which a test may change and write again."""
+    """A dataset on disk: ``content`` is its json, which a test may change and write again."""
 
     def __init__(self, folder: Path, content: Record, image_names: Iterable[str]) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class WrittenCoco:
 
 @pytest.fixture
 def write_coco(tmp_path: Path) -> Callable[..., WrittenCoco]:
-    """A function that writes a data set from the content of its json, with a picture for every image."""
+    """A function that writes a dataset from the content of its json, with a picture for every image."""
 
     def write(content: Record, name: str = "set") -> WrittenCoco:
         return WrittenCoco(tmp_path / name, content, [image["file_name"] for image in content["images"]])
@@ -74,11 +74,11 @@ def small_content(num_images: int = 5) -> Record:
 
 @pytest.fixture
 def content() -> Record:
-    """The json of a sound data set."""
+    """The json of a sound dataset."""
     return small_content()
 
 
 @pytest.fixture
 def many_images() -> Record:
-    """The json of a sound data set of 23 images."""
+    """The json of a sound dataset of 23 images."""
     return small_content(23)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set is told before anything runs: file, id, reason, mend."""
+"""What is wrong with a dataset is told before anything runs: file, id, reason, mend."""
 
 import pytest
 
@@ -173,14 +173,14 @@ def test_missing_files_say_what_to_do(write_coco, content, monkeypatch, tmp_path
         load("shapes_train")
 
 
-def test_unknown_data_sets_name_the_known_ones() -> None:
+def test_unknown_datasets_name_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'coco_2017_trian'.*did you mean 'coco_2017_train'.*shapes_val"):
         load("coco_2017_trian")
     with pytest.raises(ValueError, match=r"annotations\.json@image_folder"):
         load("instances.json@")
 
 
-def test_no_data_set_named() -> None:
+def test_no_dataset_named() -> None:
     with pytest.raises(ValueError, match=r"DATASETS\.TRAIN is empty"):
         make_data_loader(load_config(None, []))
 

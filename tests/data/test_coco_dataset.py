@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from maskrcnn_benchmark.data.datasets import COCODataset, ConcatDataset, DatasetError
-from maskrcnn_benchmark.data.datasets.coco_segments import run_length_total
+from maskrcnn_benchmark.data.datasets.coco.segments import run_length_total
 
 GOLDEN = json.loads((Path(__file__).parent / "fixtures" / "coco.json").read_text())
 
@@ -206,7 +206,7 @@ def test_nothing_grows_with_the_annotations_but_tensors(write_coco, content) -> 
     assert abs(other_bytes(large) - other_bytes(small)) < 200
 
 
-def test_joined_data_sets(write_coco, content) -> None:
+def test_joined_datasets(write_coco, content) -> None:
     first = write_coco(content, "first")
     second = write_coco(
         {**content, "images": content["images"][:2], "annotations": content["annotations"][:4]}, "b"

@@ -59,7 +59,7 @@ def test_classes_and_files_are_torchvisions(folder: Path) -> None:
         (lambda root: (root / "train" / "bee").mkdir(parents=True), r"train/bee: no image \(.jpg"),
     ],
 )
-def test_folders_that_hold_no_data_set(tmp_path: Path, make: object, message: str) -> None:
+def test_folders_that_hold_no_dataset(tmp_path: Path, make: object, message: str) -> None:
     if "bee" in message:
         write_image(tmp_path / "train" / "ant" / "a.png", 0)
     make(tmp_path)  # type: ignore[operator]

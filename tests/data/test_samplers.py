@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
@@ -31,6 +32,46 @@ class RecordedGroups(GroupedBatchSampler):
 
     def set_epoch(self, epoch: int) -> None:
         self.__dict__.setdefault("epochs", []).append(epoch)
+
+
+class RecordedOrder(list[int]):
+    """A sampler of a fixed order that remembers the epochs it was set to."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__(order)
+        self.epochs: list[int] = []
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epochs.append(epoch)
+
+
+@pytest.mark.parametrize("case", GOLDEN["iteration"])
+def test_golden_iterations_over_torchs_batch_sampler(case: dict) -> None:
+    order = RecordedOrder(case["sampler_order"])
+    batches = BatchSampler(order, case["batch_size"], case["drop_last"])
+    sampler = IterationBasedBatchSampler(batches, case["num_iterations"], case["start_iter"])
+    assert list(sampler) == case["batches"]
+    assert len(sampler) == case["length"]
+    if case["batches"]:  # the family also sets an epoch it then takes nothing from
+        assert order.epochs == [e for e in case["set_epoch_calls"] if e < case["num_iterations"]]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 4])
+@pytest.mark.parametrize("num_iterations", [4, 10, 20])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_a_plain_order_starts_again_after_its_end(
+    batch_size: int, num_iterations: int, drop_last: bool
+) -> None:
+    """Over torch's samplers, which know no epochs."""
+    batches = BatchSampler(SequentialSampler(range(10)), batch_size, drop_last)
+    epoch = [list(range(first, min(first + batch_size, 10))) for first in range(0, 10, batch_size)]
+    if drop_last and len(epoch[-1]) < batch_size:
+        epoch.pop()
+    expected = (epoch * num_iterations)[:num_iterations]
+    sampler = IterationBasedBatchSampler(batches, num_iterations)
+    assert len(sampler) == num_iterations
+    assert list(sampler) == expected
+    assert list(IterationBasedBatchSampler(batches, num_iterations, start_iter=3)) == expected[3:]
 
 
 @pytest.mark.parametrize("case", [case for case in GOLDEN["iteration"] if not case["drop_last"]])

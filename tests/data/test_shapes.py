@@ -1,4 +1,4 @@
-"""The embedded data set: sound COCO data, the same from the same seed, whole or not there."""
+"""The embedded dataset: sound COCO data, the same from the same seed, whole or not there."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pycocotools.coco import COCO
 
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 from maskrcnn_benchmark.data.datasets import COCODataset, DatasetError
-from maskrcnn_benchmark.data.datasets.shapes import draw_shapes, main
-from maskrcnn_benchmark.data.datasets.shapes_scene import CLASSES
+from maskrcnn_benchmark.data.datasets.shapes.draw import draw_shapes, main
+from maskrcnn_benchmark.data.datasets.shapes.scene import CLASSES
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A data set of plain images and a detector that knows their objects.
+"""A dataset of plain images and a detector that knows their objects.
 
 Shared by the inference tests, and run as a script by each process of the distributed one (arguments: folder,
 number of images, results file).
@@ -96,13 +96,13 @@ def main() -> None:
     # The wrapper exchanges buffers in every forward: unequal shares would wait for each other.
     wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=True)
     loader = make_loader(folder, range(rank, num_images, world_size), batch_size=1)
-    answer = inference(
+    found = inference(
         wrapped, loader, "known", ("bbox", "segm"), device="cpu", output_folder=str(folder / "out")
     )
     seen = comm.all_gather(model.seen)
-    assert (answer is None) == (rank != 0)
-    if answer is not None:
-        results, predictions = answer
+    assert (found is None) == (rank != 0)
+    if found is not None:
+        results, predictions = found
         content = {"seen": seen, "results": results.results, "ids": [each.image_id for each in predictions]}
         results_file.write_text(json.dumps(content))
     comm.destroy_process_group()

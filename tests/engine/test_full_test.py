@@ -1,14 +1,17 @@
-"""A test on every data set of a config: which files it leaves behind, and what it tells the trainer."""
+"""A test on every dataset of a config: which files it leaves behind, and what it tells the trainer."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from engine import inference_case as case
 
+from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.full_test import (
     EvaluationOptions,
@@ -28,7 +31,7 @@ def make_options(folder: Path, iou_types: tuple[str, ...] = ("bbox", "segm")) ->
 
 
 def test_files_of_a_run(tmp_path: Path) -> None:
-    loaders = []
+    loaders: list[Any] = []
     for name, num_images in (("first", 3), ("second", 2)):
         (tmp_path / name).mkdir()
         case.write_dataset(tmp_path / name, num_images)
@@ -38,8 +41,17 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     (run / "metrics.jsonl").write_text(
         json.dumps({"kind": "train", "iteration": 1, "peak_rss": 512.0}) + "\n"
     )
-    rows = run_test(case.KnowingDetector(), loaders, ("first", "second"), CPU, make_options(run))
-    assert [(row.dataset, row.results.num_images) for row in rows] == [("first", 3), ("second", 2)]
+    options = make_options(run)
+    outcomes = run_test(
+        case.KnowingDetector(),
+        loaders,
+        ("first", "second"),
+        CPU,
+        options,
+        [loader.dataset.make_evaluator(options.iou_types) for loader in loaders],
+        partial(publish_results, options, CPU),
+    )
+    assert [(each.name, each.results.num_images) for each in outcomes] == [("first", 3), ("second", 2)]
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     per_dataset = {"bbox.json", "segm.json", "coco_results.json", "per_class.md", "detections.png"}
     assert files == {"metrics.jsonl", "report.md"} | {
@@ -52,11 +64,12 @@ def test_files_of_a_run(tmp_path: Path) -> None:
 
 def test_numbers_for_the_trainer(tmp_path: Path) -> None:
     case.write_dataset(tmp_path, 2)
-    loaders = [case.make_loader(tmp_path)]
-    answers = evaluate_datasets(
-        case.KnowingDetector(), loaders, ("known",), CPU, make_options(tmp_path, ("bbox",))
+    loaders: list[Any] = [case.make_loader(tmp_path)]
+    evaluators = [loaders[0].dataset.make_evaluator(("bbox",))]
+    found = evaluate_datasets(
+        case.KnowingDetector(), loaders, ("known",), CPU, make_options(tmp_path, ("bbox",)), evaluators
     )
-    numbers = flat_results({name: results for name, (results, _) in answers.items()})
+    numbers = flat_results({name: results for name, (results, _) in found.items()})
     assert len(numbers) == 12
     assert numbers["known/bbox/AP"] == pytest.approx(1.0)
     assert numbers["known/bbox/APl"] == -1
@@ -79,6 +92,7 @@ def test_options_of_a_config() -> None:
     assert faster.iou_types == ("bbox",)
 
 
-def test_uncatalogued_data_sets_get_one_folder() -> None:
+def test_uncatalogued_datasets_get_one_folder() -> None:
     assert inference_folder("out", "shapes_val") == "out/inference/shapes_val"
     assert inference_folder("out", "/data/val.json@/data/val") == "out/inference/data_val.json__data_val"
+    assert inference_folder("out", "voc://data/VOC2007:test") == "out/inference/voc_data_VOC2007_test"

@@ -1,4 +1,4 @@
-"""Inference over a data set: every image once, training mode restored, files written."""
+"""Inference over a dataset: every image once, training mode restored, files written."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_scores_and_files(tmp_path: Path) -> None:
     model = case.KnowingDetector().train()
     model.frozen.eval()
     out = tmp_path / "out"
-    answer = inference(
+    found = inference(
         model, case.make_loader(tmp_path), "known", ("bbox", "segm"), device="cpu", output_folder=str(out)
     )
-    assert answer is not None
-    results, predictions = answer
+    assert found is not None
+    results, predictions = found
     assert results.results["bbox"]["AP"] == pytest.approx(1.0)
     assert results.results["segm"]["AP50"] == pytest.approx(1.0)
     assert [image.image_id for image in predictions] == [100, 101, 102, 103, 104]
@@ -65,10 +65,8 @@ def test_model_runs_in_the_asked_precision(tmp_path: Path) -> None:
 def test_unexpected_results_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     case.write_dataset(tmp_path, 2)
     expected = [["bbox", "AP", 0.4, 0.01]]
-    answer = inference(
-        case.KnowingDetector(), case.make_loader(tmp_path), "known", ("bbox",), "cpu", expected
-    )
-    assert answer is not None and len(answer[0].failed_expectations) == 1
+    found = inference(case.KnowingDetector(), case.make_loader(tmp_path), "known", ("bbox",), "cpu", expected)
+    assert found is not None and len(found[0].failed_expectations) == 1
     assert "known: not the expected result: bbox AP" in caplog.text
 
 

@@ -13,6 +13,7 @@ from engine import inference_case as case
 from maskrcnn_benchmark.engine import inference_time
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
 from maskrcnn_benchmark.engine.precision import Precision
+from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 
 class Clock:
@@ -34,23 +35,16 @@ class SlowDetector(case.KnowingDetector):
         self.batch_sizes: list[int] = []
 
     def forward(self, images: Any) -> Any:
-        answers = super().forward(images)
-        self.batch_sizes.append(len(answers))
+        detections = super().forward(images)
+        self.batch_sizes.append(len(detections))
         self.clock.now += self.seen[-1] + 1
-        return answers
+        return detections
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
     monkeypatch.setattr(inference_time, "time", clock)
-    encode = inference_time.predictions_of_index
-
-    def slow_pasting(*arguments: Any) -> Any:
-        clock.now += 0.25
-        return encode(*arguments)
-
-    monkeypatch.setattr(inference_time, "predictions_of_index", slow_pasting)
     return clock
 
 
@@ -70,10 +64,17 @@ def test_counts_the_model_alone(tmp_path: Path, clock: Clock) -> None:
     case.write_dataset(tmp_path, 10)
     model = SlowDetector(clock).train()
     loader = slow_loader(tmp_path, clock)
-    timed = measure_inference_time(model, loader, "cpu", with_masks=True, num_warmup=2, max_seconds=1e9)
+    encoded = []
+
+    def slow_encode(index: int, prediction: BoxList) -> None:
+        clock.now += 0.25
+        encoded.append((index, prediction.get_field("labels").tolist()))
+
+    timed = measure_inference_time(model, loader, "cpu", encode=slow_encode, num_warmup=2, max_seconds=1e9)
     assert timed is not None
     assert (timed.median, timed.p90, timed.num_images) == (5.5, 9.0, 10)
     assert timed.pasting_median == 0.25
+    assert encoded[2:] == [(i, [1 + i % 2]) for i in range(10)]
     assert model.batch_sizes == [1] * 12
     assert model.seen == [0, 0, *range(10)], "two runs to warm up, then every image"
     assert model.training and model.modes == {False}

@@ -1,4 +1,4 @@
-"""A small data set in COCO's format with everything that evaluation must get right, and noisy detections."""
+"""A small dataset in COCO's format with everything that evaluation must get right, and noisy detections."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.data.datasets.coco import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation import evaluate, predictions_of_index
-from maskrcnn_benchmark.data.datasets.evaluation.coco.ground_truth import load_ground_truth
+from maskrcnn_benchmark.data.datasets.coco.ground_truth import load_ground_truth
+from maskrcnn_benchmark.data.datasets.detection_dataset import predictions_of_index
+from maskrcnn_benchmark.data.datasets.evaluation import evaluate
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -175,7 +176,7 @@ def test_missing_masks_are_named(dataset: COCODataset) -> None:
         evaluate(dataset, predictions, None, ("segm",))
 
 
-def test_masks_need_a_data_set_with_masks(dataset: COCODataset) -> None:
+def test_masks_need_a_dataset_with_masks(dataset: COCODataset) -> None:
     boxes_only = COCODataset(dataset.annotation_file, dataset.image_folder, False, masks=False)
     assert evaluate(boxes_only, family_predictions(), None, ("bbox",)).results["bbox"]["AP"] > 0
     with pytest.raises(ValueError, match=r"annotations\.json was read without masks"):
@@ -188,11 +189,11 @@ def test_unknown_iou_type(dataset: COCODataset) -> None:
 
 
 def test_one_prediction_per_image(dataset: COCODataset) -> None:
-    with pytest.raises(ValueError, match="4 predictions for a data set of 5 images"):
+    with pytest.raises(ValueError, match="4 predictions for a dataset of 5 images"):
         evaluate(dataset, family_predictions()[:4], None)
 
 
-def test_other_data_sets_are_refused() -> None:
+def test_other_datasets_are_refused() -> None:
     other: Any = [1, 2]
     with pytest.raises(NotImplementedError, match="no evaluation for a list"):
         evaluate(other, family_predictions()[:2], None)

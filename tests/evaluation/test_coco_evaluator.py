@@ -16,7 +16,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, score_records
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS, score_records
 
 MakeAnnotations = Callable[[int], dict[str, Any]]
 MakeRecords = Callable[[dict[str, Any], str, int], list[dict[str, Any]]]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import COCOResults, text_table
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS
+from maskrcnn_benchmark.structures.evaluation import ClassScores, EvaluationResults, Scores
+from maskrcnn_benchmark.utils.text_table import text_table
 
 
 def test_tables_show_percent_and_dashes() -> None:
-    results = COCOResults()
+    results = EvaluationResults()
     metrics = dict.fromkeys(METRICS, 0.25) | {"AP": 0.5, "APl": -1.0}
     classes = [ClassScores(1, "cat", 0.5, 0.75), ClassScores(7, "a|b", -1.0, -1.0)]
-    results.update("bbox", CocoScores(metrics, classes))
+    results.update("bbox", Scores(metrics, classes))
     cells = [cell.strip() for cell in str(results).splitlines()[2].strip("|").split("|")]
     assert cells == ["box", "50.0", "25.0", "25.0", "25.0", "25.0", "-", *["25.0"] * 6]
     assert results.per_class_table().splitlines() == [
@@ -22,9 +23,9 @@ def test_tables_show_percent_and_dashes() -> None:
 
 
 def test_classes_side_by_side() -> None:
-    results = COCOResults()
+    results = EvaluationResults()
     classes = [ClassScores(i, f"class {i}", i / 10, i / 10) for i in range(1, 6)]
-    results.update("bbox", CocoScores(dict.fromkeys(METRICS, 0.0), classes))
+    results.update("bbox", Scores(dict.fromkeys(METRICS, 0.0), classes))
     lines = results.per_class_table(side_by_side=2).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["class", "box AP", "box AP50"] * 2

@@ -10,7 +10,8 @@ import pytest
 
 SCRIPT = """
 import torch
-from maskrcnn_benchmark.data.datasets.evaluation.coco.predictions import coco_records, image_predictions
+from maskrcnn_benchmark.data.datasets.coco.result_files import coco_records
+from maskrcnn_benchmark.structures.image_predictions import image_predictions
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.device import peak_rss
 

@@ -15,7 +15,7 @@ OTHER_DATASETS = ("keypoints_", "voc_", "cityscapes_")
 OTHER_MODELS = ("X-152", "keypoint")
 
 
-def test_data_set_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dataset_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every catalogued COCO name stands for the same files."""
     monkeypatch.delenv(ROOT_VARIABLE, raising=False)
     every = read_json("ops/catalog.json")["datasets"]

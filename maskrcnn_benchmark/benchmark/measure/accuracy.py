@@ -12,6 +12,7 @@ from torch import nn
 
 from maskrcnn_benchmark.benchmark.row import AveragePrecision
 from maskrcnn_benchmark.engine.full_test import EvaluationOptions, evaluate_datasets
+from maskrcnn_benchmark.structures.evaluation import Evaluator
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Scoring:
 
     dataset: str
     data_loaders: Sequence[Any]
+    evaluators: Sequence[Evaluator]
     options: EvaluationOptions
 
 
@@ -28,7 +30,9 @@ def measure_ap(
 ) -> AveragePrecision | None:
     """Scores the model on the dataset. Every process calls this; it returns None on all but the main one."""
     names = (scoring.dataset,)
-    evaluated = evaluate_datasets(model, scoring.data_loaders, names, device, scoring.options)
+    evaluated = evaluate_datasets(
+        model, scoring.data_loaders, names, device, scoring.options, scoring.evaluators
+    )
     if scoring.dataset not in evaluated:
         return None
     results, _ = evaluated[scoring.dataset]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.benchmark.measure.coco_statistics import CocoStatistics, coco_statistics
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.data.build import build_dataset
-from maskrcnn_benchmark.data.datasets.coco import COCODataset
+from maskrcnn_benchmark.data.datasets import DetectionDataset
+from maskrcnn_benchmark.data.datasets.build import build_dataset
 from maskrcnn_benchmark.data.transforms.transforms import resized_hw
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
@@ -92,8 +92,8 @@ class DrawnImages:
 class DatasetImages:
     """The images of a dataset: `test` as testing transforms them, `train` as training does."""
 
-    test: COCODataset
-    train: COCODataset
+    test: DetectionDataset
+    train: DetectionDataset
     source: str
     seed: int = 0
 
@@ -129,7 +129,7 @@ def make_images(cfg: ConfigNode, dataset: str | None, seed: int) -> Images:
     return DatasetImages(test, train, dataset, seed)
 
 
-def sample_of(dataset: COCODataset, index: int) -> Sample:
+def sample_of(dataset: DetectionDataset, index: int) -> Sample:
     """Image `index` of a dataset with its objects."""
     image, target, _ = dataset[index]
     info = dataset.get_img_info(index)

@@ -9,7 +9,7 @@ from maskrcnn_benchmark.benchmark.report.compare_rows import Change, row_changes
 from maskrcnn_benchmark.benchmark.report.quantities import NOT_THERE
 from maskrcnn_benchmark.benchmark.results import Results
 from maskrcnn_benchmark.benchmark.row import OURS, Row
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
+from maskrcnn_benchmark.utils.text_table import text_table
 
 # Of the environment, what is expected to differ between two runs and stands in their first lines anyway.
 _ALWAYS_SHOWN = ("date", "commit")

@@ -15,8 +15,8 @@ from maskrcnn_benchmark.benchmark.report.quantities import (
     ratio,
 )
 from maskrcnn_benchmark.benchmark.results import Results
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 from maskrcnn_benchmark.html.tables import Table
+from maskrcnn_benchmark.utils.text_table import text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
 TABLE_FILE = "table.md"

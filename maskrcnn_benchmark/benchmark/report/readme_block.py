@@ -17,7 +17,7 @@ from maskrcnn_benchmark.benchmark.report.quantities import (
 )
 from maskrcnn_benchmark.benchmark.report.sentences import headline, unfinished
 from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
+from maskrcnn_benchmark.utils.text_table import text_table
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"

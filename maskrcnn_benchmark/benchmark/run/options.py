@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maskrcnn_benchmark.benchmark.results import Settings
 from maskrcnn_benchmark.benchmark.run.selection import RowSpec, weights_of
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
+from maskrcnn_benchmark.data.datasets.catalogue import DatasetCatalog
 
 DTYPES = ("float32", "bfloat16", "float16")
 FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, limit of the long one
@@ -78,8 +78,9 @@ def why_absent(dataset: str) -> str:
         ValueError: no such dataset in the catalogue.
     """
     arguments = DatasetCatalog.get(dataset)["args"]
-    for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):
-        if not os.path.exists(path):
+    for key, kind in (("ann_file", "annotation file"), ("root", "image folder")):
+        path = arguments.get(key)
+        if path is not None and not os.path.exists(path):
             advice = DatasetCatalog.advice(dataset)
             return f"{path}, the {kind} of {dataset}, does not exist; {advice}"
     return ""

@@ -13,8 +13,8 @@ from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.benchmark.run.ready_row import row_options
 from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.full_test import make_names
+from maskrcnn_benchmark.structures.evaluation import check_expected
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from maskrcnn_benchmark.benchmark.row import OURS
 from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import make_evaluation_options
 from maskrcnn_benchmark.engine.precision import resolve_precision
 from maskrcnn_benchmark.modeling.detector import build_detection_model
@@ -99,4 +100,4 @@ def _make_scoring(cfg: ConfigNode, dataset: str | None, device: torch.device) ->
     if dataset is None:
         return None
     loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
-    return Scoring(dataset, loaders, make_evaluation_options(cfg, device))
+    return Scoring(dataset, loaders, make_evaluators(cfg, loaders), make_evaluation_options(cfg, device))

@@ -1,4 +1,4 @@
-"""Several data sets, one after another."""
+"""Several datasets, one after another."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.coco import COCODataset, Sample
+from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, Sample
 from maskrcnn_benchmark.data.datasets.sample_key import SampleKey
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 
 
 class ConcatDataset(Dataset[Sample]):
-    """The images of several data sets with the same categories under one running index.
+    """The images of several datasets, of whatever kinds, with the same categories under one running index.
 
     Raises DatasetError where the categories differ.
     """
 
-    def __init__(self, datasets: Sequence[COCODataset]) -> None:
+    def __init__(self, datasets: Sequence[DetectionDataset]) -> None:
         first = datasets[0]
         for other in datasets[1:]:
-            if other.categories != first.categories:
+            if list(other.categories.items()) != list(first.categories.items()):
                 raise DatasetError(
-                    f"{other.annotation_file}: its categories are not those of {first.annotation_file}; data "
-                    "sets can only be joined where ids and names agree, so give both the same 'categories'"
+                    f"{other.source}: its categories are not those of {first.source}; datasets can only be "
+                    "joined where ids and names agree, so give both the same 'categories'"
                 )
         self.datasets = list(datasets)
         self.class_names = first.class_names
         self.categories = first.categories
-        self.contiguous_category_id_to_json_id = first.contiguous_category_id_to_json_id
         self._ends = torch.tensor([len(dataset) for dataset in datasets]).cumsum(0).tolist()
 
     def get_idxs(self, index: int) -> tuple[int, int]:
-        """Which data set an index falls into, and the index there."""
+        """Which dataset an index falls into, and the index there."""
         which = bisect_right(self._ends, index)
         return which, index - (self._ends[which - 1] if which > 0 else 0)
 

@@ -11,7 +11,7 @@ from maskrcnn_benchmark.data.datasets.validation import DatasetError
 
 
 def read_image(path: str, size_wh: tuple[int, int] | None = None) -> Tensor:
-    """Decode an image: uint8 [3, H, W] in blue, green, red order, laid out pixel by pixel.
+    """Decodes an image: uint8 [3, H, W] in blue, green, red order, laid out pixel by pixel.
 
     The EXIF orientation is applied. Grey, palette, CMYK and transparent images come out as colour ones.
 

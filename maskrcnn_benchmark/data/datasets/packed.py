@@ -35,7 +35,7 @@ def offsets(lengths: Sequence[int]) -> Tensor:
 
 
 class IdMap(Mapping[int, int]):
-    """Image id of every index of a data set that holds the ``chosen`` of the images; reads like a dict."""
+    """Image id of every index of a dataset that holds the ``chosen`` of the images; reads like a dict."""
 
     def __init__(self, image_ids: Tensor, chosen: Tensor) -> None:
         self._image_ids = image_ids

@@ -1,4 +1,4 @@
-"""What a sampler asks a data set for: an image, and the seed of the random choices made on it."""
+"""What a sampler asks a dataset for: an image, and the seed of the random choices made on it."""
 
 from __future__ import annotations
 

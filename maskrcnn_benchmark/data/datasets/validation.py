@@ -1,4 +1,4 @@
-"""Problems of a data set, gathered and told in one line each before anything runs on it."""
+"""Problems of a dataset, gathered and told in one line each before anything runs on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be used; the message names file, id, reason and mend, one problem a line."""
+    """A dataset that cannot be used; the message names file, id, reason and mend, one problem a line."""
 
 
 class Problems:
@@ -21,13 +21,13 @@ class Problems:
         self.count = 0
 
     def add(self, where: str, reason: str, mend: str) -> None:
-        """Note one problem: at which id, what is wrong, how to mend it."""
+        """Notes one problem: at which id, what is wrong, how to mend it."""
         self.count += 1
         if len(self.lines) < self.SHOWN:
             self.lines.append(f"{self.file}: {where}: {reason}; {mend}")
 
     def raise_if_any(self) -> None:
-        """Raise DatasetError with what was gathered, if anything was."""
+        """Raises DatasetError with what was gathered, if anything was."""
         if self.count == 0:
             return
         hidden = self.count - len(self.lines)
@@ -36,7 +36,7 @@ class Problems:
 
 
 def add_duplicates(problems: Problems, kind: str, ids: Sequence[int]) -> None:
-    """Note every id that occurs more than once."""
+    """Notes every id that occurs more than once."""
     if len(set(ids)) == len(ids):
         return
     counts: dict[int, int] = {}
@@ -48,9 +48,9 @@ def add_duplicates(problems: Problems, kind: str, ids: Sequence[int]) -> None:
 
 
 def add_missing_images(problems: Problems, image_folder: str, images: Iterable[tuple[int, str]]) -> None:
-    """Note every listed image (id, file name) that is not in the folder.
+    """Notes every listed image (id, file name) that is not in the folder.
 
-    Reads each folder once instead of asking for every file: a large data set is checked in a second.
+    Reads each folder once instead of asking for every file: a large dataset is checked in a second.
     """
     listings: dict[str, set[str]] = {}
     for image_id, file_name in images:

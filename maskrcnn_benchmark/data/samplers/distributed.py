@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 
 
 class DistributedSampler(Sampler[int]):
-    """Contiguous share ``rank`` of ``num_replicas`` of the indices of a data set.
+    """Contiguous share ``rank`` of ``num_replicas`` of the indices of a dataset.
 
     With ``shuffle`` the order is a permutation drawn from ``seed`` + epoch, the same in every process. With
     ``pad`` all shares have the same length and the last ones start again at the beginning of the order;
@@ -34,7 +34,7 @@ class DistributedSampler(Sampler[int]):
         self.last = self.first + share if pad else min(self.first + share, self.length)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives."""
+        """Chooses the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
@@ -47,3 +47,12 @@ class DistributedSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
+
+
+def set_epoch(sampler: object, epoch: int) -> bool:
+    """Chooses the epoch of a sampler that knows epochs; False where it does not."""
+    choose = getattr(sampler, "set_epoch", None)
+    if choose is None:
+        return False
+    choose(epoch)
+    return True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from maskrcnn_benchmark.data.samplers.distributed import DistributedSampler
+from maskrcnn_benchmark.data.samplers.distributed import set_epoch
 
 
 class GroupedBatchSampler(Sampler[list[int]]):
@@ -21,7 +21,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
 
     def __init__(
         self,
-        sampler: DistributedSampler | Sequence[int],
+        sampler: Sampler[int] | Sequence[int],
         group_ids: Tensor | Sequence[int],
         batch_size: int,
         drop_uneven: bool = False,
@@ -34,9 +34,8 @@ class GroupedBatchSampler(Sampler[list[int]]):
         self.join_uneven = join_uneven
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the sampler below."""
-        if isinstance(self.sampler, DistributedSampler):
-            self.sampler.set_epoch(epoch)
+        """Chooses the epoch of the sampler below."""
+        set_epoch(self.sampler, epoch)
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(self.sampler)
@@ -63,7 +62,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
         return [joined[first : first + self.batch_size] for first in range(0, len(joined), self.batch_size)]
 
     def __len__(self) -> int:
-        """Batches of an epoch; where the sampler gives a part of the data set, of its present epoch."""
+        """Batches of an epoch; where the sampler gives a part of the dataset, of its present epoch."""
         counts = torch.bincount(self.group_ids[list(self.sampler)] - self.group_ids.min())
         if self.join_uneven:
             return int(-(-counts.sum() // self.batch_size))

@@ -11,7 +11,7 @@ from maskrcnn_benchmark.data.samplers.iteration_based_batch_sampler import Itera
 
 
 class ShareBatchSampler(Sampler[list[SampleKey]]):
-    """Split the batch of each optimizer step over accumulation steps and processes, and seed its samples.
+    """Splits the batch of each optimizer step over accumulation steps and processes, and seeds its samples.
 
     The batch itself does not depend on how it is split, so a run gives the same samples in the same steps
     on one process or many, with accumulation or without. The steps of one optimizer step follow each other.

@@ -54,7 +54,7 @@ def resized_hw(width: int, height: int, min_size: int, max_size: int | None) -> 
 
 
 class Resize:
-    """Scale the short side to one of ``min_size``, drawn per image, keeping the long one within ``max_size``.
+    """Scales the short side to one of ``min_size``, drawn per image, the long one to at most ``max_size``.
 
     Antialiased bilinear interpolation on uint8, which equals Pillow's to one grey level: the published
     weights were trained and tested on images that Pillow resized.
@@ -78,7 +78,7 @@ class Resize:
 
 
 class RandomFlip:
-    """Mirror with probability ``probability``; ``method`` is FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM."""
+    """Mirrors with probability ``probability``; ``method`` is FLIP_LEFT_RIGHT or FLIP_TOP_BOTTOM."""
 
     def __init__(self, probability: float, method: int) -> None:
         self.probability = probability

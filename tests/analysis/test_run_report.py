@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
-from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
+from maskrcnn_benchmark.analysis.run_report import ResultRow, read_training_memory, result_table, write_report
+from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
-from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
+from maskrcnn_benchmark.structures.evaluation import ClassScores, EvaluationResults, Scores
 
 HEADER = ["Backbone", "Detector", "Data", "Train memory", "Inference"]
 AREAS = ["AP", "APs", "APm", "APl"]
 
 
-def results(iou_types: tuple[str, ...]) -> COCOResults:
-    outcome = COCOResults(num_images=7, num_detections=31)
+def results(iou_types: tuple[str, ...]) -> EvaluationResults:
+    outcome = EvaluationResults(num_images=7, num_detections=31)
     for offset, iou_type in zip((0.1, 0.2), iou_types, strict=False):
         metrics = {name: offset + 0.01 * i for i, name in enumerate(METRICS)} | {"APl": -1.0}
-        outcome.update(iou_type, CocoScores(metrics, [ClassScores(1, "cat", offset, offset)]))
+        outcome.update(iou_type, Scores(metrics, [ClassScores(1, "cat", offset, offset)]))
     return outcome
 
 

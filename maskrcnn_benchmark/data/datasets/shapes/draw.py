@@ -1,4 +1,4 @@
-"""The embedded data set: disks, boxes and triangles, drawn here instead of downloaded.
+"""The embedded dataset: disks, boxes and triangles, drawn here instead of downloaded.
 
     python -m maskrcnn_benchmark.data.datasets.shapes --root datasets/shapes
 
@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
-from maskrcnn_benchmark.data.datasets.shapes_scene import CLASSES, Scene, SceneObject, draw_scene
+from maskrcnn_benchmark.data.datasets.catalogue import DatasetCatalog
+from maskrcnn_benchmark.data.datasets.shapes.scene import CLASSES, Scene, SceneObject, draw_scene
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 from maskrcnn_benchmark.structures.mask_polygons import mask_to_polygons
 
@@ -35,7 +35,7 @@ JPEG_QUALITY = 95
 
 
 def draw_shapes(root: str, num_train: int = 400, num_val: int = 400, size: int = 128, seed: int = 0) -> str:
-    """Draw the data set into ``root`` and return that path; nothing is done where it is already there.
+    """Draws the dataset into ``root`` and returns that path; nothing is done where it is already there.
 
     size: short side of the images in pixels. The folder appears whole or not at all; one that was drawn with
     other parameters is replaced.
@@ -82,7 +82,7 @@ def _drawn_with(root: str) -> dict[str, int] | None:
 
 
 def _draw_split(root: str, name: str, count: int, size: int, seed: tuple[int, int]) -> None:
-    """Write the images of one split and their annotation file."""
+    """Writes the images of one split and their annotation file."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     os.makedirs(os.path.join(root, name))
@@ -148,7 +148,7 @@ def _segmentation(each: SceneObject) -> list[list[float]] | dict[str, list[int]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Draw the embedded data set of disks, boxes and triangles.")
+    parser = argparse.ArgumentParser(description="Draw the embedded dataset of disks, boxes and triangles.")
     parser.add_argument(
         "--root", default=os.path.join(DatasetCatalog.root(), "shapes"), help="folder to write"
     )
@@ -159,7 +159,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     root = draw_shapes(options.root, options.num_train, options.num_val, options.size, options.seed)
     print(f"{root}: {options.num_train} images to train on, {options.num_val} to test on")
-
-
-if __name__ == "__main__":
-    main()

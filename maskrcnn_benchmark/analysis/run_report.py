@@ -1,24 +1,27 @@
-"""The result row of a run: backbone, detector, training memory, inference time, AP.
-
-It stands in report.md and on the screen.
-"""
+"""What a test leaves for a person: report.md with the result row, and a picture of detections."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
-from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
-from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
+from maskrcnn_benchmark.analysis.pictures import choose_pictures, save_detections_grid
+from maskrcnn_benchmark.engine.full_test import DatasetOutcome, EvaluationOptions, inference_folder
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
+from maskrcnn_benchmark.structures.evaluation import EvaluationResults
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
+from maskrcnn_benchmark.utils.text_table import percent, text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
+logger = logging.getLogger("maskrcnn_benchmark.inference")
+
 REPORT_FILE = "report.md"
+PICTURE_FILE = "detections.png"
 _AREAS = ("AP", "APs", "APm", "APl")
 _HEADER = (
     *("Backbone", "Detector", "Data", "Train memory", "Inference"),
@@ -35,7 +38,24 @@ class ResultRow(NamedTuple):
     dataset: str
     training_memory: dict[str, float]
     inference_time: InferenceTime | None
-    results: COCOResults
+    results: EvaluationResults
+
+
+def publish_results(
+    options: EvaluationOptions, device: torch.device, outcomes: Sequence[DatasetOutcome]
+) -> None:
+    """Draws detections beside the ground truth of each dataset, writes report.md and logs its table."""
+    memory = read_training_memory(options.output_dir)
+    rows = []
+    for outcome in outcomes:
+        picture = os.path.join(inference_folder(options.output_dir, outcome.name), PICTURE_FILE)
+        chosen = choose_pictures(outcome.dataset, outcome.predictions)
+        save_detections_grid(picture, chosen, outcome.dataset.categories)
+        logger.info("Detections beside the ground truth: %s", picture)
+        name, timed = outcome.name, outcome.inference_time
+        rows.append(ResultRow(options.backbone, options.detector, name, memory, timed, outcome.results))
+    report = write_report(options.output_dir, rows, device, options.precision)
+    logger.info("Results (%s)\n\n%s\n", report, result_table(rows))
 
 
 def read_training_memory(run_folder: str) -> dict[str, float]:
@@ -73,7 +93,7 @@ def short_name(dataset_name: str) -> str:
     return os.path.basename(dataset_name.partition("@")[0]).removesuffix(".json")
 
 
-def _percent(results: COCOResults, iou_type: str, metric: str) -> str:
+def _percent(results: EvaluationResults, iou_type: str, metric: str) -> str:
     return percent(results.results.get(iou_type, {}).get(metric, -1.0))
 
 
@@ -89,7 +109,7 @@ def _memory(peaks: dict[str, float]) -> str:
 def write_report(
     run_folder: str, rows: Sequence[ResultRow], device: torch.device, precision: Precision
 ) -> str:
-    """Write report.md into the run's folder: the table, how its numbers were measured, all twelve AP and AR.
+    """Writes report.md into the run's folder: the table, how its numbers were measured, all twelve AP and AR.
 
     Returns:
         The path of the report.

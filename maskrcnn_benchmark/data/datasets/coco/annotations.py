@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.box_rule import BoxCounts, apply_box_rule
-from maskrcnn_benchmark.data.datasets.coco_segments import SegmentReader, Segments
+from maskrcnn_benchmark.data.datasets.coco.segments import SegmentReader, Segments
 from maskrcnn_benchmark.data.datasets.packed import PackedBytes, offsets
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_duplicates, shorten
 
@@ -45,7 +45,7 @@ class CocoAnnotations:
 
 
 def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
-    """Read and check a COCO instance file; segmentations only where ``masks``.
+    """Reads and checks a COCO instance file; segmentations only where ``masks``.
 
     Raises DatasetError with one line per problem: file, id, reason, mend.
     """
@@ -96,11 +96,11 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
 
 
 def _load_json(path: str) -> Record:
-    """Parse the file and make sure that it has COCO's three lists of records."""
+    """Parses the file and makes sure that it has COCO's three lists of records."""
     if not os.path.isfile(path):
         raise DatasetError(
             f"{path}: this annotation file does not exist; put it there, or set "
-            "MASKRCNN_BENCHMARK_DATASETS to the folder with the data sets, or name a file as "
+            "MASKRCNN_BENCHMARK_DATASETS to the folder with the datasets, or name a file as "
             "annotations.json@image_folder"
         )
     with open(path, "rb") as file, _no_garbage_collection():

@@ -1,4 +1,4 @@
-"""One picture of the embedded data set: solid shapes over a muted, textured ground.
+"""One picture of the embedded dataset: solid shapes over a muted, textured ground.
 
 A scene is a function of its random generator alone. Shapes cover each other; the mask of an object is what
 can be seen of it.
@@ -53,7 +53,7 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> Scene:
-    """Draw a scene whose short side is ``size`` pixels, the other up to a quarter longer."""
+    """Draws a scene whose short side is ``size`` pixels, the other up to a quarter longer."""
     sides = [size, int(rng.choice([size, size * 5 // 4]))]
     height, width = rng.permutation(sides).tolist()
     scene = Scene(_ground(rng, height, width))
@@ -158,7 +158,7 @@ def _cover(scene: Scene, new: SceneObject) -> None:
 def _paint(
     scene: Scene, rng: np.random.Generator, alpha: NDArray[np.float32], colour: NDArray[np.float32]
 ) -> None:
-    """Lay a shape with a soft shadow, light from the upper left, a dark rim and some grain on the picture."""
+    """Lays a shape on the picture: soft shadow, light from the upper left, a dark rim, some grain."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if len(rows) == 0:
         return

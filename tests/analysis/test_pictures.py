@@ -10,14 +10,14 @@ import pytest
 from engine import inference_case as case
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.data.datasets.evaluation import ImagePredictions
-from maskrcnn_benchmark.engine.visualize import (
+from maskrcnn_benchmark.analysis.pictures import (
     Picture,
     choose_pictures,
     class_colour,
     draw_instances,
     save_detections_grid,
 )
+from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 
 HEIGHT, WIDTH = 60, 100
 GREY = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import hotcoco
 import numpy as np
 
+from maskrcnn_benchmark.structures.evaluation import ClassScores, Scores
+
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-
-
-class ClassScores(NamedTuple):
-    """One class's AP (mean over IoU 0.50:0.95) and AP50; -1 where the data hold no object of the class."""
-
-    category_id: int
-    name: str
-    ap: float
-    ap50: float
-
-
-class CocoScores(NamedTuple):
-    """COCO's twelve numbers by name, 0..1 (-1 where nothing was there to find), and the classes' AP."""
-
-    metrics: dict[str, float]
-    per_class: list[ClassScores]
 
 
 def score_records(
     ground_truth: hotcoco.COCO, records: list[dict[str, Any]], iou_type: str, image_ids: Iterable[int]
-) -> CocoScores:
+) -> Scores:
     """AP and AR of result records over the given images. No record at all gives 0, as for any other miss."""
     evaluator = hotcoco.COCOeval(ground_truth, ground_truth.load_res(records), iou_type)
     evaluator.params.img_ids = sorted(set(image_ids))
@@ -37,7 +23,7 @@ def score_records(
     evaluator.accumulate()
     evaluator.summary_lines()  # fills `stats` and prints nothing
     metrics = {name: float(value) for name, value in zip(METRICS, evaluator.stats, strict=True)}
-    return CocoScores(metrics, _class_scores(ground_truth, evaluator))
+    return Scores(metrics, _class_scores(ground_truth, evaluator))
 
 
 def _class_scores(ground_truth: hotcoco.COCO, evaluator: hotcoco.COCOeval) -> list[ClassScores]:

@@ -1,41 +1,38 @@
-"""Data sets in COCO's format."""
+"""Datasets in COCO's format."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from maskrcnn_benchmark.data.datasets.coco_annotations import read_coco_annotations
+from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotations
+from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, OpenOptions
 from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.datasets.packed import IdMap
-from maskrcnn_benchmark.data.datasets.sample_key import SampleKey, sample_random
+from maskrcnn_benchmark.data.datasets.registry import DATASETS
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_missing_images
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
 logger = logging.getLogger("maskrcnn_benchmark.data")
 
-BACKGROUND = "__background__"
 
-Sample = tuple[Tensor, BoxList, int]
-
-
-class COCODataset(Dataset[Sample]):
+class COCODataset(DetectionDataset):
     """Images with boxes, labels and masks from a COCO instance file, in ascending order of image ids.
 
-    ``annotation_file`` and ``image_folder`` say where it comes from; ``class_names[label]`` names a label,
-    0 is the background. Items are (image uint8 [3, H, W] in BGR, targets, index), after ``transforms``;
-    asked for with a SampleKey instead of an index, the random choices of the transforms follow its seed.
-
-    The targets hold the objects that are no crowd, clipped to the image, with the fields "labels" and, where
-    ``masks``, "masks". What is left out or clipped is counted and logged.
+    ``annotation_file`` and ``image_folder`` say where it comes from. The targets hold the objects that are no
+    crowd, clipped to the image, with the fields "labels" and, where ``masks``, "masks". What is left out or
+    clipped is counted and logged.
 
     Raises DatasetError for everything that is wrong with the file or missing in the folder.
     """
+
+    kind = "coco"
 
     def __init__(
         self,
@@ -48,9 +45,9 @@ class COCODataset(Dataset[Sample]):
         if not os.path.isdir(root):
             raise DatasetError(
                 f"{root}: the image folder of {ann_file} does not exist; put it there, or set "
-                "MASKRCNN_BENCHMARK_DATASETS to the folder with the data sets"
+                "MASKRCNN_BENCHMARK_DATASETS to the folder with the datasets"
             )
-        self.annotation_file = ann_file
+        self.source = self.annotation_file = ann_file
         self.image_folder = root
         self.transforms = transforms
         self._annotations = read_coco_annotations(ann_file, masks)
@@ -67,11 +64,10 @@ class COCODataset(Dataset[Sample]):
         self.categories = dict(
             zip(self._annotations.category_ids, self._annotations.category_names, strict=True)
         )
-        self.class_names: tuple[str, ...] = (BACKGROUND, *self._annotations.category_names)
 
     @property
     def ids(self) -> list[int]:
-        """Image ids in the order of the data set."""
+        """Image ids in the order of the dataset."""
         chosen: list[int] = self._annotations.image_ids[self._images].tolist()
         return chosen
 
@@ -96,6 +92,12 @@ class COCODataset(Dataset[Sample]):
         sizes = self._annotations.image_sizes[self._images].double()
         return sizes[:, 1] / sizes[:, 0]
 
+    def get_image(self, index: int) -> Tensor:
+        """The image as it is stored; DatasetError where it is not readable or not of the listed size."""
+        info = self.get_img_info(index)
+        path = os.path.join(self.image_folder, str(info["file_name"]))
+        return read_image(path, (int(info["width"]), int(info["height"])))
+
     def get_ground_truth(self, index: int) -> BoxList:
         """The targets of an image in its own frame, before the transforms."""
         image = int(self._images[index])
@@ -109,15 +111,6 @@ class COCODataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self._images)
-
-    def __getitem__(self, key: int | SampleKey) -> Sample:
-        index = key.image if isinstance(key, SampleKey) else key
-        target = self.get_ground_truth(index)
-        path = os.path.join(self.image_folder, str(self.get_img_info(index)["file_name"]))
-        image = read_image(path, target.size)
-        if self.transforms is not None:
-            image, target = self.transforms(image, target, sample_random(key))
-        return image, target, index
 
     def _check_files(self) -> None:
         names = self._annotations.file_names
@@ -142,3 +135,25 @@ class COCODataset(Dataset[Sample]):
         )
         for line in annotations.counts.describe():
             logger.info("%s: %s", self.annotation_file, line)
+
+
+@DATASETS.register("coco", "COCODataset")
+def open_coco(arguments: Mapping[str, Any], options: OpenOptions) -> COCODataset:
+    """The dataset of the arguments "ann_file" and "root", the image folder.
+
+    Raises DatasetError for an argument or a file that is missing, and as `COCODataset`.
+    """
+    for key, what in (("ann_file", "annotation file"), ("root", "image folder")):
+        if key not in arguments:
+            raise DatasetError(f"{options.name}: no {key!r}, the {what}, in its arguments {dict(arguments)}")
+        if not os.path.exists(arguments[key]):
+            raise DatasetError(
+                f"{arguments[key]}: the {what} of {options.name} does not exist; {options.advice}"
+            )
+    return COCODataset(
+        arguments["ann_file"],
+        arguments["root"],
+        remove_images_without_annotations=not options.keep_empty,
+        transforms=options.transforms,
+        masks=options.masks,
+    )

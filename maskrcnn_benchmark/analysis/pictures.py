@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from maskrcnn_benchmark.data.datasets.coco import COCODataset
-from maskrcnn_benchmark.data.datasets.evaluation import ImagePredictions
-from maskrcnn_benchmark.data.datasets.image_file import read_image
+from maskrcnn_benchmark.data.datasets import DetectionDataset
+from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 
 Colour = tuple[int, int, int]
 Canvas = np.ndarray  # [height, width, 3] uint8, BGR
@@ -35,30 +34,28 @@ class Picture(NamedTuple):
 
 
 def choose_pictures(
-    dataset: COCODataset, predictions: Sequence[ImagePredictions], num_images: int = 6
+    dataset: DetectionDataset, predictions: Sequence[ImagePredictions], num_images: int = 6
 ) -> list[Picture]:
-    """A handful of images spread evenly over the data set, among those that show an object."""
+    """A handful of images spread evenly over the dataset, among those that show an object."""
     with_objects = [i for i in range(len(dataset)) if len(dataset.get_ground_truth(i))] or range(len(dataset))
     num_images = min(num_images, len(with_objects))
     chosen = [with_objects[number * len(with_objects) // num_images] for number in range(num_images)]
     pictures = []
     for index in chosen:
-        info = dataset.get_img_info(index)
-        pixels = read_image(os.path.join(dataset.image_folder, str(info["file_name"])))
-        truth = ground_truth_instances(dataset, index)
-        pictures.append(Picture(pixels.permute(1, 2, 0).numpy(), truth, predictions[index]))
+        pixels = dataset.get_image(index).permute(1, 2, 0).numpy()
+        pictures.append(Picture(pixels, ground_truth_instances(dataset, index), predictions[index]))
     return pictures
 
 
-def ground_truth_instances(dataset: COCODataset, index: int) -> ImagePredictions:
+def ground_truth_instances(dataset: DetectionDataset, index: int) -> ImagePredictions:
     """The objects of an image in the form of detections, with score 1."""
     target = dataset.get_ground_truth(index).convert("xywh")
-    to_category_id = dataset.contiguous_category_id_to_json_id
+    category_ids = tuple(dataset.categories)
     return ImagePredictions(
         image_id=int(dataset.get_img_info(index)["id"]),
         boxes=target.bbox.numpy(),
         scores=np.ones(len(target), dtype=np.float32),
-        category_ids=np.array([to_category_id[label] for label in target.get_field("labels").tolist()]),
+        category_ids=np.array([category_ids[label - 1] for label in target.get_field("labels").tolist()]),
         rles=target.get_field("masks").to_rle() if target.has_field("masks") else None,
     )
 

@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def load_ground_truth(annotation_file: str, with_masks: bool) -> hotcoco.COCO:
-    """The objects of a file that a data set was read from, as the evaluator takes them.
+    """The objects of a file that a dataset was read from, as the evaluator takes them.
 
     The evaluator's reader refuses files over entries on which no score rests, such as a year that is text or
     a licence without a number. From these it gets the others alone.

@@ -60,7 +60,7 @@ class SegmentReader:
         self._run_lengths: list[bytes] = []
 
     def add(self, annotation_id: int, segmentation: Any, size: tuple[int, int]) -> bool:
-        """Take one object; False where nothing of its mask encloses an area, and nothing was taken.
+        """Takes one object; False where nothing of its mask encloses an area, and nothing was taken.
 
         ``size`` is (width, height) of the image. What is wrong beyond that is noted as a problem.
         """

@@ -1,0 +1,152 @@
+"""From outside the package, by config keys alone: a dataset format, its evaluator, a transform."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine import inference_case as case
+
+from maskrcnn_benchmark.analysis.run_report import publish_results
+from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets import DatasetError
+from maskrcnn_benchmark.data.datasets.evaluation import evaluate, make_evaluators
+from maskrcnn_benchmark.engine.full_test import make_evaluation_options, run_test
+from maskrcnn_benchmark.engine.inference import inference
+
+OWN_FILE = str(Path(__file__).with_name("toy_kind.py"))
+NUM_IMAGES = 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """toys/ with images of `inference_case` and their objects, in COCO's format and in the toy one."""
+    toys = tmp_path / "toys"
+    toys.mkdir()
+    case.write_dataset(toys, NUM_IMAGES)
+    lines = [
+        f"{i}.png {case.WIDTH} {case.HEIGHT} {('even', 'odd')[i % 2]} {5 + i} {3 + i} 20 15"
+        for i in range(NUM_IMAGES)
+    ]
+    (toys / "objects.txt").write_text("\n".join(["even odd", *lines]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def config(*given: object, own_file: str = OWN_FILE) -> ConfigNode:
+    small = ("INPUT.MIN_SIZE_TRAIN", (80,), "INPUT.MIN_SIZE_TEST", 80, "DATALOADER.NUM_WORKERS", 0)
+    solver = ("SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 2, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", 3)
+    return load_config(None, [str(item) for item in (*small, *solver, "PATHS_CATALOG", own_file, *given)])
+
+
+@pytest.mark.parametrize("name", ["toys", "toy://toys/objects.txt"])
+def test_another_format_is_tested_by_its_own_evaluator(folder: Path, name: str) -> None:
+    cfg = config("DATASETS.TEST", f"('{name}',)", "OUTPUT_DIR", folder / "run", "TEST.IMS_PER_BATCH", 2)
+    loaders = make_data_loader(cfg, is_train=False)
+    options = make_evaluation_options(cfg, torch.device("cpu"))
+    evaluators = make_evaluators(cfg, loaders)
+    publish = partial(publish_results, options, torch.device("cpu"))
+    (outcome,) = run_test(
+        case.KnowingDetector(), loaders, cfg.DATASETS.TEST, torch.device("cpu"), options, evaluators, publish
+    )
+    assert outcome.results.results == {"bbox": {"hits": 1.0}}
+    files = {path.name for path in (folder / "run").rglob("*") if path.is_file()}
+    assert files == {"hits.txt", "detections.png", "report.md"}
+    assert "100.0" in (folder / "run" / "report.md").read_text()
+
+
+def test_inference_and_evaluate_ask_the_dataset_for_its_evaluator(folder: Path) -> None:
+    cfg = config("DATASETS.TEST", "('toy://toys/objects.txt',)")
+    (loader,) = make_data_loader(cfg, is_train=False)
+    found = inference(
+        case.KnowingDetector(), loader, "toys", device="cpu", expected_results=[["bbox", "hits", 0.5, 0.1]]
+    )
+    assert found is not None
+    results, predictions = found
+    assert results.failed_expectations == ["bbox hits: 1.0000 is outside 0.1000 .. 0.9000"]
+    wrong = [each._replace(category_ids=3 - each.category_ids) for each in predictions]
+    assert evaluate(loader.dataset, wrong, None).results == {"bbox": {"hits": 0.0}}
+
+
+def test_the_config_may_name_another_evaluator(folder: Path) -> None:
+    cfg = config("DATASETS.TEST", "('toys',)", "TEST.EVALUATOR", "toy_count")
+    loaders = make_data_loader(cfg, is_train=False)
+    (evaluator,) = make_evaluators(cfg, loaders)
+    found = inference(case.KnowingDetector(), loaders[0], "toys", device="cpu", evaluator=evaluator)
+    assert found is not None and found[0].results == {"bbox": {"per_image": 1.0}}
+    with pytest.raises(ValueError, match=r"TEST\.EVALUATOR = 'toy_cuont' is not known; nearest: toy_count"):
+        make_evaluators(config("TEST.EVALUATOR", "toy_cuont"), loaders)
+    with pytest.raises(ValueError, match=r"\['bbox', 'AP', 0.5, 0.1\] names an unknown.*metrics: hits"):
+        make_evaluators(config("TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 0.5, 0.1]]"), loaders)
+
+
+def batch(*given: object) -> tuple[Any, Any, Any]:
+    images, targets, indices = next(iter(make_data_loader(config("SEED", 3, *given))))
+    return images, targets, indices
+
+
+def test_training_with_a_transform_from_outside(folder: Path) -> None:
+    train = ("DATASETS.TRAIN", "('toys',)")
+    names = "('color_jitter', 'resize', 'invert', 'horizontal_flip', 'vertical_flip')"
+    images, targets, indices = batch(*train)
+    inverted, same_targets, same_indices = batch(*train, "INPUT.TRANSFORMS_TRAIN", names)
+    assert indices == same_indices
+    assert (images.tensors != 0).any()
+    assert torch.equal(inverted.tensors, 255 - images.tensors)
+    for target, same, index in zip(targets, same_targets, indices, strict=True):
+        assert torch.equal(target.bbox, same.bbox), "the random flips are the same"
+        assert target.get_field("labels").tolist() == [1 + index % 2]
+    with pytest.raises(ValueError, match=r"INPUT\.TRANSFORMS_TRAIN = 'invret' is not known; nearest: invert"):
+        batch(*train, "INPUT.TRANSFORMS_TRAIN", "('invret',)")
+
+
+def test_two_kinds_are_joined_in_training(folder: Path) -> None:
+    coco = "coco://toys/annotations.json@toys"
+    cfg = config("DATASETS.TRAIN", f"('toys', '{coco}')")
+    dataset = make_data_loader(cfg).dataset
+    assert len(dataset) == 2 * NUM_IMAGES
+    for index in range(NUM_IMAGES):
+        (toy, toy_target, _), (image, target, _) = dataset[index], dataset[index + NUM_IMAGES]
+        assert torch.equal(toy, image)
+        assert toy_target.get_field("labels").tolist() == target.get_field("labels").tolist()
+    assert dataset.aspect_ratios().tolist() == [40 / 60] * (2 * NUM_IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tooy://toys/objects.txt", r"'tooy' is not known; nearest: toy"),
+        ("toy://toys/none.txt", r"toys/none\.txt does not exist; correct the entry, written kind://location"),
+        ("toy://", r"write kind://location"),
+        ("coco://toys", r"write annotations\.json@image_folder"),
+        ("playthings", r"DatasetCatalog\.get\('playthings'\): RuntimeError: there is no playthings here"),
+    ],
+)
+def test_what_is_wrong_is_named(folder: Path, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_data_loader(config("DATASETS.TEST", f"('{name}',)"), is_train=False)
+
+
+def test_a_file_without_a_catalogue_keeps_ours(folder: Path) -> None:
+    (folder / "empty.py").write_text("")
+    with pytest.raises(DatasetError, match=r"datasets/shapes/.*draw the dataset with"):
+        make_data_loader(config("DATASETS.TEST", "('shapes_val',)", own_file="empty.py"), is_train=False)
+
+
+def test_a_catalogue_that_gives_no_entry(folder: Path) -> None:
+    (folder / "own.py").write_text("class DatasetCatalog:\n    get = staticmethod(lambda name: name)\n")
+    with pytest.raises(ValueError, match=r"own\.py.*gives 'toys'; it should be \{'factory': KIND"):
+        make_data_loader(config("DATASETS.TEST", "('toys',)", own_file="own.py"), is_train=False)
+
+
+def test_loading_a_config_runs_nothing(folder: Path) -> None:
+    (folder / "noisy.py").write_text("raise RuntimeError('it ran')\n")
+    cfg = config("DATASETS.TEST", "('toys',)", own_file="noisy.py")
+    assert not [name for name in sys.modules if "noisy" in name]
+    with pytest.raises(ValueError, match=r"PATHS_CATALOG = 'noisy\.py': RuntimeError .*it ran"):
+        make_data_loader(cfg, is_train=False)
