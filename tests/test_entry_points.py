@@ -29,7 +29,7 @@ ENTRY_POINTS = {
     ],
     "maskrcnn_benchmark.structures.image_list": ["ImageList", "to_image_list"],
     "maskrcnn_benchmark.structures.segmentation_mask": ["SegmentationMask"],
-    "maskrcnn_benchmark.weights.checkpoint": ["DetectronCheckpointer"],
+    "maskrcnn_benchmark.utils.checkpoint": ["Checkpointer", "DetectronCheckpointer"],
     "maskrcnn_benchmark.utils.comm": ["get_rank", "get_world_size", "is_main_process", "synchronize"],
     "maskrcnn_benchmark.utils.logger": ["setup_logger"],
     "maskrcnn_benchmark.utils.metric_logger": ["MetricLogger", "SmoothedValue"],

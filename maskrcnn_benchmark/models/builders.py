@@ -52,8 +52,9 @@ def faster_rcnn(
         weights: None starts from random numbers, for which {"MODEL.BACKBONE.NORM": "BN"} or "GN" among the
             options is better than the frozen batch norm that published weights want; "ImageNet" takes
             published ImageNet weights of the body; anything else is what MODEL.WEIGHT takes: a path,
-            catalog://, https:// or hf:// name. A detector of another number of classes keeps everything but
-            its class-dependent layers.
+            catalog://, https:// or hf:// name. Training starts from them: a body alone is enough, and a
+            detector of other classes gives everything but its class-dependent layers. To use a trained
+            detector take `load_detector`, which accepts nothing less.
         anchor_scales: sides of the square anchors in strides of their map; by default 8 in a pyramid (32 to
             512 pixels over five levels), and 2, 4, 8, 16, 32 on a single map.
         ratios: height over width of the anchors.
