@@ -28,7 +28,7 @@ from maskrcnn_benchmark.layers.cpu_inference.prepared import (
     runs_prepared,
 )
 from maskrcnn_benchmark.layers.cpu_inference.winograd import Winograd
-from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d, GroupNorm
 
 
 class Conv2d(PreparesWeight, nn.Conv2d):
@@ -43,7 +43,7 @@ METHODS: tuple[Method, ...] = (
 )
 METHODS_OF_PARTS: tuple[Method, ...] = (ImplicitGemm(int16=True), ImplicitGemm())
 # Norms whose output nobody else needs. One of another class may keep its output for backward.
-IN_PLACE_AFTER = (nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+IN_PLACE_AFTER = (GroupNorm, nn.GroupNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def fused_conv2d(
@@ -81,8 +81,9 @@ def fused_concat_conv2d(
 
 def fold_norm(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor | None]:
     """The convolution's weight and bias, with the norm's affine map in them where the norm is frozen."""
-    if not isinstance(norm, FrozenBatchNorm2d):
+    if norm is None or not is_folded(norm):
         return conv.weight, conv.bias
+    assert isinstance(norm, FrozenBatchNorm2d)
     scale, shift = norm.scale_shift()
     return conv.weight * scale.view(-1, 1, 1, 1), shift if conv.bias is None else shift + conv.bias * scale
 
@@ -94,21 +95,21 @@ def _plain_conv2d(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | Non
 def _run_layers(
     x: Tensor, conv: nn.Module, norm: nn.Module | None, relu: bool, residual: Tensor | None
 ) -> Tensor:
-    """The same with layers of any class, none of whose outputs is written over."""
-    out: Tensor = conv(x) if norm is None else norm(conv(x))
-    if residual is not None:
-        out = out + residual
+    """`fused_conv2d` with layers of any class, none of whose outputs is written over."""
+    return _add_relu(conv(x) if norm is None else norm(conv(x)), residual, relu)
+
+
+def _add_relu(out: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    out = out if residual is None else out + residual
     return out.relu() if relu else out
 
 
 def finish_conv(out: Tensor, norm: nn.Module | None, relu: bool, residual: Tensor | None) -> Tensor:
     """Norm that could not be folded, sum and ReLU; the last two in place where autograd surely allows it."""
-    if norm is not None and not isinstance(norm, FrozenBatchNorm2d):
-        out = norm(out)
-        if not isinstance(norm, IN_PLACE_AFTER):
-            out = out if residual is None else out + residual
-            return out.relu() if relu else out
-    return add_relu_(out, residual, relu)
+    if norm is None or is_folded(norm):
+        return add_relu_(out, residual, relu)
+    finish = add_relu_ if type(norm) in IN_PLACE_AFTER else _add_relu
+    return finish(norm(out), residual, relu)
 
 
 def _run_prepared(
@@ -119,18 +120,18 @@ def _run_prepared(
     residual: Tensor | None,
     method: Method,
 ) -> Tensor:
-    """The same by `method`, over parts that are taken as concatenated."""
+    """`fused_conv2d` by a method, over maps that are taken as concatenated."""
     dtype = _dtype_of(parts[0], conv)
     made = _prepared(parts, conv, norm, Form(method, dtype))
     parts = [part.to(dtype) for part in parts]
-    if _is_folded(norm):
+    if norm is None or is_folded(norm):
         return method.run(parts, made.weight, made.bias, conv, relu, residual)
     return finish_conv(method.run(parts, made.weight, made.bias, conv, False, None), norm, relu, residual)
 
 
 def _prepared(parts: Sequence[Tensor], conv: Conv2d, norm: nn.Module | None, form: Form) -> Prepared:
     """What `conv` has prepared in this form for inputs like the parts."""
-    frozen = tuple(norm.buffers()) if isinstance(norm, FrozenBatchNorm2d) else ()
+    frozen = () if norm is None or not is_folded(norm) else tuple(norm.buffers())
     sources = (conv.weight, *(() if conv.bias is None else (conv.bias,)), *frozen)
 
     def make() -> tuple[Tensor, Tensor | None]:
@@ -154,6 +155,6 @@ def _dtype_of(x: Tensor, conv: Conv2d) -> torch.dtype:
     return autocast_dtype(x) or conv.weight.dtype
 
 
-def _is_folded(norm: nn.Module | None) -> bool:
-    """Whether nothing of the norm is left to do after the convolution."""
-    return norm is None or isinstance(norm, FrozenBatchNorm2d)
+def is_folded(norm: nn.Module) -> bool:
+    """Whether the norm becomes part of the convolution's weight; one of a derived class may compute more."""
+    return type(norm) is FrozenBatchNorm2d

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,11 +19,19 @@ from maskrcnn_benchmark.modeling.backbone.vovnet import VoVNet, VoVNetSpec
 from maskrcnn_benchmark.modeling.roi_heads.box_head.feature_extractors import FPNXconv1fcFeatureExtractor
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.feature_extractors import MaskRCNNFPNFeatureExtractor
 
-MAP = torch.randn(1, 16, 32, 32, generator=torch.Generator().manual_seed(0))
-IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+MAP = torch.randn(1, 16, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+IMAGE = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)).double()
 
 # A module, and how to run it.
 Runnable = tuple[nn.Module, Callable[[], Sequence[Tensor]]]
+
+
+@pytest.fixture(autouse=True)
+def _in_float64() -> Iterator[None]:
+    """A norm over few pixels divides by next to nothing, and so would enlarge float32's rounding."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 class GuestNorm(nn.Module):
@@ -36,6 +45,13 @@ class GuestNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         return (x * self.weight.view(-1, 1, 1)).tanh()
+
+
+class GuestFrozenNorm(FrozenBatchNorm2d):
+    """A frozen norm with a forward of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
 
 
 class GuestConv(nn.Module):
@@ -56,12 +72,17 @@ class GuestSubclass(nn.Conv2d):
         return 2 * super().forward(x)
 
 
+class WholeMap(nn.Module):
+    """Stands in for the pooler: a region is the whole map."""
+
+    output_size = (32, 32)
+
+    def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        return features[0]
+
+
 def pooler() -> Any:
-    """Stands in for RoIAlign: a region is the whole map."""
-    made = nn.Identity()
-    made.forward = lambda features, rois: features[0]  # type: ignore[method-assign, assignment]
-    made.output_size = (32, 32)  # type: ignore[assignment]
-    return made
+    return WholeMap()
 
 
 def run_fpn(norm: NormFactory) -> Runnable:
@@ -103,6 +124,10 @@ def run_mask_head(norm: NormFactory) -> Runnable:
     return module, lambda: (module([MAP], torch.zeros(1, 5)),)
 
 
+NORMS = [
+    *(FrozenBatchNorm2d, nn.InstanceNorm2d, nn.BatchNorm2d, group_norm_factory(4, 1e-5)),
+    *(GuestNorm, GuestFrozenNorm),
+]
 PLACES = [
     run_fpn,
     run_resnet,
@@ -152,7 +177,7 @@ def test_a_norm_of_any_kind_runs_once_for_each_time_it_was_made(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     "norm",
-    [FrozenBatchNorm2d, nn.InstanceNorm2d, nn.BatchNorm2d, group_norm_factory(4, 1e-5), GuestNorm],
+    NORMS,
     ids=lambda norm: getattr(norm, "__name__", "GroupNorm"),
 )
 def test_places_give_what_their_layers_give_one_by_one(
@@ -162,22 +187,31 @@ def test_places_give_what_their_layers_give_one_by_one(
 ) -> None:
     torch.manual_seed(0)
     module, run = place(norm)
-    module.train()
     with torch.no_grad():
-        fused = run()
-    layer_by_layer(module, monkeypatch)
-    with torch.no_grad():
-        for got, want in zip(fused, run(), strict=True):
-            torch.testing.assert_close(got, want, rtol=0, atol=2e-5 * want.abs().max().item())
+        fused = [*run()]
+        module.eval()
+        fused += run()
+        layer_by_layer(module, monkeypatch)
+        wanted = [*run()]
+        module.train()
+        wanted = [*run(), *wanted]
+    for got, want in zip(fused, wanted, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-9 * want.abs().max().item())
 
 
-@pytest.mark.parametrize("conv", [GuestConv(16, 16), GuestSubclass(16, 16, 3, padding=1, bias=False)])
-@pytest.mark.parametrize("norm", [FrozenBatchNorm2d(16), GuestNorm(16), None])
+@pytest.mark.parametrize(
+    "make_conv", [GuestConv, partial(GuestSubclass, kernel_size=3, padding=1, bias=False)]
+)
+@pytest.mark.parametrize("make_norm", [FrozenBatchNorm2d, GuestNorm, None])
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("with_residual", [True, False])
 def test_a_convolution_of_any_kind_runs_with_its_norm(
-    conv: nn.Module, norm: nn.Module | None, relu: bool, with_residual: bool
+    make_conv: Callable[[int, int], nn.Module],
+    make_norm: NormFactory | None,
+    relu: bool,
+    with_residual: bool,
 ) -> None:
+    conv, norm = make_conv(16, 16), None if make_norm is None else make_norm(16)
     if isinstance(norm, FrozenBatchNorm2d):
         norm.weight.fill_(3.0)
         norm.bias.fill_(-0.5)
