@@ -23,7 +23,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-from setuptools import setup
+from setuptools import find_namespace_packages, find_packages, setup
 
 try:
     from setuptools.command.bdist_wheel import bdist_wheel
@@ -186,4 +186,11 @@ def build_arguments() -> dict[str, Any]:
     return {"ext_modules": [extension], "cmdclass": {"build_ext": build_ext, "bdist_wheel": PlatformWheel}}
 
 
-setup(install_requires=[*DEPENDENCIES, opencv_requirement()], **build_arguments())
+# The configs lie at their published paths here, and inside the package where it is installed.
+config_folders = [f"maskrcnn_benchmark.{name}" for name in find_namespace_packages(include=["configs*"])]
+setup(
+    packages=[*find_packages(include=["maskrcnn_benchmark*"]), *config_folders],
+    package_dir={"maskrcnn_benchmark.configs": "configs"},
+    install_requires=[*DEPENDENCIES, opencv_requirement()],
+    **build_arguments(),
+)

@@ -20,7 +20,11 @@ import common
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import Geometry, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
+    Geometry,
+    implicit_gemm_conv2d,
+    implicit_gemm_weight,
+)
 from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.layers.cpu_inference.winograd import winograd_conv2d, winograd_weight
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -91,8 +95,8 @@ def make_candidates(
         if kernel == 3 and stride == 1:
             tiles = winograd_weight(weight, int16)
             return lambda: winograd_conv2d(parts[0], tiles, bias, outputs, relu=True)
-        packed = direct_weight(weight, int16)
-        return lambda: direct_conv2d(parts, packed, bias, outputs, own, relu=True)
+        packed = implicit_gemm_weight(weight, int16)
+        return lambda: implicit_gemm_conv2d(parts, packed, bias, outputs, own, relu=True)
 
     candidates = {"PyTorch": theirs, "ours": ours(int16=False)}
     return candidates | ({"16-bit": ours(int16=True)} if HAS_INT16_PRODUCTS else {})

@@ -20,9 +20,9 @@ from common import interleaved, medians, report, table
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.benchmark.measure.peers import without_pasting
-from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_answers
+from maskrcnn_benchmark.benchmark.measure.random_weights import quiet_residuals, spread_outputs
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.engine.precision import computing_in, describe_dtype, inference_dtype
+from maskrcnn_benchmark.engine.precision import Precision, resolve_precision, set_precision
 from maskrcnn_benchmark.layers import paste_masks_rle
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -49,14 +49,14 @@ def build_torchvision() -> nn.Module:
     return model
 
 
-def set_load(model: nn.Module, image: Tensor) -> None:
+def scale_random_weights(model: nn.Module, image: Tensor) -> None:
     """Gives the peer the load of a trained model."""
 
     def run() -> None:
         with without_pasting(model):
             model([image])
 
-    spread_answers(model.rpn.head, model.roi_heads.box_predictor, run)
+    spread_outputs(model.rpn.head, model.roi_heads.box_predictor, run)
 
 
 def our_name(name: str) -> str | None:
@@ -103,30 +103,28 @@ def build_ours(peer: nn.Module) -> GeneralizedRCNN:
 def make_candidates(
     peer: nn.Module, ours: GeneralizedRCNN, image: Tensor, dtype: torch.dtype
 ) -> dict[str, Callable[[], object]]:
-    """Core and whole of both, in one computing type; in bfloat16 torchvision too gets autocast."""
-    device = image.device.type
+    """Core and whole of both, in one dtype; in bfloat16 torchvision too gets autocast."""
+    device = image.device
     raw = (image * 255).to(torch.uint8).flip(0)
 
     name = str(dtype).removeprefix("torch.")
-    our_dtype = inference_dtype(name, image.device)
-
-    def autocast(dtype: torch.dtype) -> torch.autocast:
-        return torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32)
+    precision = resolve_precision(name, device, training=False)
+    set_precision(ours, precision)
 
     def peer_core() -> object:
-        with autocast(dtype), without_pasting(peer):
+        with Precision(dtype).autocast(device), without_pasting(peer):
             return peer([image])
 
     def peer_whole() -> object:
-        with autocast(dtype):
+        with Precision(dtype).autocast(device):
             return peer([image])
 
     def our_core() -> object:
-        with computing_in(our_dtype, device):
+        with precision.autocast(device):
             return ours([raw])
 
     def our_whole() -> object:
-        with computing_in(our_dtype, device):
+        with precision.autocast(device):
             (found,) = ours([raw])
         found = found.to("cpu")
         return paste_masks_rle(found.get_field("mask"), found.bbox, (HEIGHT, WIDTH))
@@ -176,10 +174,10 @@ def main() -> None:
         .to(device)
     )
     peer = build_torchvision().to(device)
-    set_load(peer, image)
+    scale_random_weights(peer, image)
     ours = build_ours(peer).to(device)
     notes = [describe_load(peer, ours, image)]
-    computed = describe_dtype(inference_dtype("bfloat16", device), device)
+    computed = str(resolve_precision("bfloat16", device, training=False))
     if computed != "bfloat16":
         notes.append(
             "This CPU has no bfloat16 instructions: torchvision emulates it; ours (DTYPE bfloat16) is "

@@ -62,15 +62,17 @@ STABLE_TORCH_LIBRARY(maskrcnn_benchmark, m) {
   // x [N,C,H,W] channels_last, weight as above, bias [K] -> [N,K,H,W] channels_last: stride 1, padding 1
   m.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int out_channels, bool relu) -> Tensor");
   // weight [K,C,H,W] -> [panels,1,panel], likewise
-  m.def("direct_weight(Tensor weight, bool int16) -> Tensor");
+  m.def("implicit_gemm_weight(Tensor weight, bool int16) -> Tensor");
   // parts [N,Ci,H,W] channels_last, weight as above for C = C1 + C2 + .., bias [K], geometry: kernel size,
   // stride, padding and dilation, each (y, x) -> [N,K,H',W'] channels_last
   m.def(
-      "direct_conv2d(Tensor[] parts, Tensor weight, Tensor? bias, int out_channels, int[] geometry, bool "
+      "implicit_gemm_conv2d(Tensor[] parts, Tensor weight, Tensor? bias, int out_channels, int[] geometry, "
+      "bool "
       "relu) -> Tensor");
   // The same, added to out [N,K,H',W'] channels_last before the ReLU
   m.def(
-      "direct_conv2d_add_(Tensor(a!) out, Tensor[] parts, Tensor weight, Tensor? bias, int[] geometry, bool "
+      "implicit_gemm_conv2d_add_(Tensor(a!) out, Tensor[] parts, Tensor weight, Tensor? bias, int[] "
+      "geometry, bool "
       "relu) -> ()");
 }
 

@@ -1,4 +1,4 @@
-"""Scripts of tools/ run in the test's own process: quick, and open to a test's patches."""
+"""Commands, and the scripts of tools/, run in the test's own process: quick, and open to a test's patches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from maskrcnn_benchmark.commands import front_door
 from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -33,6 +34,18 @@ def run_script(script: str | Path, *arguments: object) -> int:
             close_log()
 
 
+def run_command(*arguments: object) -> int:
+    """The exit status of `maskrcnn-benchmark ARGUMENTS`, as `run_script`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["maskrcnn-benchmark", *map(str, arguments)])
+        for name in LAUNCHER_VARIABLES:
+            patch.delenv(name, raising=False)
+        try:
+            return front_door.main()
+        finally:
+            close_log()
+
+
 def with_arguments(options: Sequence[str], arguments: Sequence[str]) -> list[str]:
     """A tool's command line: its `--config-file FILE`, all flags, and then the keys of both.
 
@@ -44,7 +57,7 @@ def with_arguments(options: Sequence[str], arguments: Sequence[str]) -> list[str
 
 
 def draw_few_shapes(root: Path) -> Path:
-    """The embedded data set, a few images small, in a folder of data sets; that folder."""
+    """The embedded dataset, a few images small, in a folder of datasets; that folder."""
     draw_shapes(str(root / "shapes"), num_train=8, num_val=5, size=64)
     return root
 

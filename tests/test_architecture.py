@@ -14,21 +14,26 @@ FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 # A part may import those of a lower height, and itself. Parts of equal height do not know each other.
 HEIGHT = {
-    "models": 6,
-    "benchmark": 6,
+    "__main__": 9,
+    "commands": 8,
+    "models": 7,
+    "benchmark": 7,
+    "weights": 6,
     "engine": 5,
-    "weights": 4,
     "modeling": 4,
     "data": 4,
     "solver": 4,
     "structures": 3,
     "layers": 2,
+    "html": 1,
     "utils": 1,
     "config": 0,
 }
+# A part's folders, each of which stands on what is listed with a lower height; "" is the part's root.
+FLOORS = {"benchmark": {"": 0, "measure": 1, "report": 1, "run": 2}}
 FORBIDDEN_NAMES = ("utils.py", "misc", "helper")
 # Paths of old that user code imports: a line or two that lead to where things are now.
-DOORS = {"maskrcnn_benchmark.utils.checkpoint"}
+DOORS = {"maskrcnn_benchmark.config.paths_catalog", "maskrcnn_benchmark.utils.checkpoint"}
 CFG_NAMES = ("cfg", "_cfg")
 BUILDERS = ("build_", "make_", "_build_", "_make_")
 # The family's signatures that take the config.
@@ -69,10 +74,22 @@ def part_of(module: str) -> str | None:
     return parts[1] if len(parts) > 1 else None
 
 
+def floor_of(module: str) -> str:
+    """The folder within its part: run, measure, ...; "" for the part's root."""
+    parts = module.split(".")
+    floor = parts[2] if len(parts) > 2 else ""
+    return floor if floor in FLOORS[parts[1]] else ""
+
+
 def downward(importer: str, imported: str) -> bool:
     """Whether an import is allowed."""
     above, below = part_of(importer), part_of(imported)
-    return above is None or below is None or above == below or HEIGHT[above] > HEIGHT[below]
+    if above is None or below is None:
+        return True
+    if above == below and above in FLOORS:
+        upper, lower = floor_of(importer), floor_of(imported)
+        return upper == lower or FLOORS[above][upper] > FLOORS[above][lower]
+    return above == below or HEIGHT[above] > HEIGHT[below]
 
 
 def test_the_walk_finds_what_it_looks_for() -> None:
@@ -82,6 +99,11 @@ def test_the_walk_finds_what_it_looks_for() -> None:
     assert f"{PACKAGE}.structures.bounding_box" in imports_of(MODULES[f"{PACKAGE}.structures.boxlist_ops"])
     assert not downward(f"{PACKAGE}.structures.x", f"{PACKAGE}.modeling.y")
     assert not downward(f"{PACKAGE}.data.x", f"{PACKAGE}.modeling.y")
+    assert not downward(f"{PACKAGE}.benchmark.report.x", f"{PACKAGE}.benchmark.measure.y")
+    assert not downward(f"{PACKAGE}.benchmark.row", f"{PACKAGE}.benchmark.report.y")
+    assert all(
+        (ROOT / PACKAGE / part / floor).is_dir() for part, floors in FLOORS.items() for floor in floors
+    )
 
 
 @pytest.mark.parametrize("module", MODULES)

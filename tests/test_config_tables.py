@@ -6,7 +6,7 @@ import pytest
 from golden.reference import CONFIGS
 
 from maskrcnn_benchmark.config import ConfigNode, load_config
-from maskrcnn_benchmark.config.weights_manifest import weights_manifest
+from maskrcnn_benchmark.weights.sources.catalogue import weights_manifest
 
 MMDET_BODIES = {
     "R_50_caffe": ("R-50-FPN", True),

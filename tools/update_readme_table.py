@@ -1,47 +1,8 @@
-"""Write the benchmark table of README.md from the dated results in benchmarks/results.
+"""`maskrcnn-benchmark readme-table`, at its old path."""
 
-    python tools/update_readme_table.py            # after a run of tools/benchmark.py
-    python tools/update_readme_table.py --check    # changes nothing; status 1 where the table is stale
-
-The table stands between two markers. It shows the newest run of every machine.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
-from maskrcnn_benchmark.benchmark.report.readme_block import updated_readme
-from maskrcnn_benchmark.utils.whole_file import open_whole
-
-ROOT = Path(__file__).parents[1]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="only say whether README.md is up to date")
-    parser.add_argument("--root", type=Path, default=ROOT, metavar="FOLDER", help="the project's folder")
-    args = parser.parse_args()
-    readme = args.root / "README.md"
-    try:
-        text = readme.read_text(encoding="utf-8")
-        updated = updated_readme(text, args.root)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
-    if text == updated:
-        print("README.md: the benchmark table is up to date")
-        return 0
-    if args.check:
-        print("README.md: the benchmark table is stale; run python tools/update_readme_table.py")
-        return 1
-    with open_whole(readme) as file:
-        file.write(updated)
-    print("README.md: the benchmark table is written anew")
-    return 0
-
+from maskrcnn_benchmark.commands.readme_table import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-// Non-maximum suppression of a batch on the CPU: orders each image's boxes by score, walks each group of
+// NMS of a batch on the CPU: orders each image's boxes by score, walks each group of
 // each image (nms_walk.cpp), and puts what stays back into the order of score.
 
 #include "cpu/nms_kernel.h"

@@ -4,8 +4,8 @@
 
 namespace maskrcnn_benchmark::cpu {
 
-// One call over a batch: `images` sets of `boxes_per_image` boxes, each set suppressed on its own.
-// Boxes of different groups never suppress each other; entries that are not valid take no part.
+// One call over a batch: `images` sets of `boxes_per_image` boxes, each set on its own.
+// Boxes of different groups never remove each other; entries that are not valid take no part.
 template <typename T>
 struct NmsBatch {
   const T* boxes;         // [images, boxes_per_image, 4] x1, y1, x2, y2 (inclusive corners)
@@ -16,7 +16,7 @@ struct NmsBatch {
   int64_t boxes_per_image;
 };
 
-// Greedy non-maximum suppression. Writes, for each image, the indices of the boxes that stay in order
+// Greedy NMS. Writes, for each image, the indices of the boxes that stay in order
 // of descending score (ties: ascending index) to index[images, max_output], at most max_output of them,
 // and their number to counts[images]; the rest of a row is left untouched.
 template <typename T>

@@ -1,10 +1,10 @@
-// The inner loops of non-maximum suppression on the CPU.
+// The inner loops of NMS on the CPU.
 //
 // Boxes are walked best first. Those that stay are held in blocks of 32 lanes, one array per coordinate,
-// and a further box is compared with whole blocks until one suppresses it: a suppressed box is never
+// and a further box is compared with whole blocks until one removes it: a removed box is never
 // looked at again, the kept blocks stay in the fastest cache, and the walk ends when enough boxes stay.
 //
-// Detections come in clusters, so most boxes fall to a kept box that has already suppressed one at the
+// Detections come in clusters, so most boxes fall to a kept box that has already removed one at the
 // same place. The walk therefore takes 32 boxes at a time and first compares each with the one kept box
 // remembered for its place, all lanes at once; only the boxes that get past this look at the blocks. The
 // memory decides which kept boxes are tried first, never the result.
@@ -103,7 +103,7 @@ MASKRCNN_INLINE int find_over(const Box<T>& box, const Block<T>& block, const Nm
 }
 
 // For every place on the image (squares of 16 pixels, wrapped around after 64 of them) the kept box that
-// last stayed or suppressed a box there, by its number.
+// last stayed or removed a box there, by its number.
 class Memory {
  public:
   template <typename T>
@@ -159,7 +159,7 @@ class Walk {
   }
 
  private:
-  // Compares the box with every kept one, the block of `memory` first; keeps it if none suppresses it.
+  // Compares the box with every kept one, the block of `memory` first; keeps it if none removes it.
   MASKRCNN_INLINE bool look_through(const Box<T>& box, int32_t& memory) {
     const int32_t num_blocks = int32_t(blocks_.size()), first = memory / kLanes;
     int32_t block = first;

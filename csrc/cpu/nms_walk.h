@@ -4,7 +4,7 @@
 
 namespace maskrcnn_benchmark::cpu {
 
-// Greedy non-maximum suppression of one group of boxes.
+// Greedy NMS of one group of boxes.
 //
 // boxes: [*, 4] x1, y1, x2, y2 with inclusive corners; order[count]: which of them, best first.
 // Sets kept[i] = 1 for every place i of `order` whose box stays, stopping once max_kept of them do

@@ -1,4 +1,4 @@
-// Non-maximum suppression on CUDA, and its binding to the dispatcher. batched_nms launches the same kernels
+// NMS on CUDA, and its binding to the dispatcher. batched_nms launches the same kernels
 // whatever the data: nothing synchronises, and it can be captured in a CUDA graph.
 
 #include <torch/csrc/stable/accelerator.h>

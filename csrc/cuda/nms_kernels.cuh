@@ -1,12 +1,12 @@
 #pragma once
 
-// Device code of non-maximum suppression, and the sizes of its launches. All tensors are dense; images, boxes
+// Device code of NMS, and the sizes of its launches. All tensors are dense; images, boxes
 // per image (K) and words of 64 boxes (W = ceil(K / 64)) are the sizes. A rank is a place in an image's order
 // of descending score.
 //
 // Work goes through ranges of rows (ranks) of bounded length: overlap_kernel compares the rows of a range
 // with all boxes after them, sweep_kernel then decides row by row which ones stay. Rows that an earlier range
-// has suppressed are not compared any more, and an image that has enough boxes is left alone.
+// has removed are not compared any more, and an image that has enough boxes is left alone.
 
 #include <cuda_runtime.h>
 
@@ -108,7 +108,7 @@ __device__ inline bool overlaps(const RankedBox& a, float area_a, const RankedBo
 }
 
 // Grid (W, rows / kTile, images), kTile threads: a thread is a row, a block a tile of rows and columns.
-// overlap [images, num_rows, W]: bit c of word w tells whether the row suppresses rank 64 w + c. Words of
+// overlap [images, num_rows, W]: bit c of word w tells whether the row removes rank 64 w + c. Words of
 // tiles before the row's own, and of rows that are removed or take no part, are not written.
 __global__ void overlap_kernel(NmsState state, NmsThreshold<float> threshold, int64_t first_row,
                                int64_t num_rows, uint64_t* overlap) {
@@ -149,7 +149,7 @@ __global__ void overlap_kernel(NmsState state, NmsThreshold<float> threshold, in
   overlap[(image * num_rows + row - first_row) * state.words + column_word] = bits;
 }
 
-// The rows of one tile that stay, given the ones already removed and how each suppresses the others of the
+// The rows of one tile that stay, given the ones already removed and how each removes the others of the
 // tile; at most `room` of them.
 __device__ inline uint64_t resolve_tile(uint64_t removed, int num_rows, const uint64_t* tile, int64_t room) {
   uint64_t open = ~removed & (num_rows == kTile ? ~uint64_t(0) : (uint64_t(1) << num_rows) - 1);
@@ -164,7 +164,7 @@ __device__ inline uint64_t resolve_tile(uint64_t removed, int num_rows, const ui
 }
 
 // Grid (images), kThreads threads: walks the rows of the range tile by tile, writes those that stay to
-// index [images, max_output] and marks what they suppress as removed. order: rank -> entry.
+// index [images, max_output] and marks what they remove. order: rank -> entry.
 __global__ void sweep_kernel(NmsState state, const int64_t* order, int64_t first_row, int64_t num_rows,
                              const uint64_t* overlap, int64_t* index) {
   const int64_t image = blockIdx.x, count = state.counts[image];

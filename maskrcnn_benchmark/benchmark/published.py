@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 PUBLISHED_FILE = Path(__file__).with_name("published.json")
 BASELINE_BODY = "R-50"
@@ -72,12 +72,12 @@ class PublishedRow:
 
     @property
     def kind(self) -> str:
-        """What tells it from others of the same body: "2x", "1x, caffe"."""
+        """What sets the row apart from others of the same body: "2x", "1x, caffe"."""
         return f"{self.schedule}, {self.note}" if self.note else self.schedule
 
     @property
     def milliseconds(self) -> float | None:
-        """Time of one image, from whichever of the two was published."""
+        """Milliseconds of one image, from the time or the images per second, whichever was published."""
         if self.inference_fps is not None:
             return 1000 / self.inference_fps
         return self.inference_ms
@@ -116,7 +116,7 @@ def baseline_of(row: PublishedRow) -> PublishedRow | None:
 
 
 def parse_published(plain: Any) -> tuple[PublishedRow, ...]:
-    """The content of published.json as rows.
+    """Turns the content of published.json into rows.
 
     Raises:
         ValueError: an unknown or missing entry, a number out of range, two rows for the same thing; names the
@@ -185,7 +185,7 @@ def _parse_row(entry: dict[str, Any], sources: dict[str, Source]) -> PublishedRo
 
 
 def _check_new(rows: list[PublishedRow]) -> None:
-    """ValueError where the last row says again what an earlier one says, or claims its config."""
+    """Raises ValueError where the last row repeats an earlier one or claims its config."""
     new = rows[-1]
     for row in rows[:-1]:
         if new.config and new.config == row.config:

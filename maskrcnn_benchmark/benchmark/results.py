@@ -1,6 +1,6 @@
 """results.json: what one run of tools/benchmark.py measured (docs/benchmark.md describes every entry).
 
-The measured values themselves are in measures.py.
+row.py holds the measured values.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from maskrcnn_benchmark.benchmark.measures import Row
+from maskrcnn_benchmark.benchmark.row import Row
 from maskrcnn_benchmark.benchmark.typed_json import from_plain, to_plain
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
@@ -20,7 +20,7 @@ RESULTS_FILE = "results.json"
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and with what the run took place.
+    """The machine and the versions of a run.
 
     Attributes:
         date: of the start, ISO 8601 with the time zone.
@@ -29,7 +29,7 @@ class Environment:
         device: the GPU's or the processor's name.
         num_threads: torch's threads in each process.
         num_processes: of torchrun; 1 without.
-        state: power limit, clocks, governor, temperature: whatever the machine lets us read, by name.
+        state: power limit, clocks, governor, temperature by name, as far as the machine lets us read them.
     """
 
     date: str
@@ -59,9 +59,9 @@ class Settings:
     Attributes:
         quick: whether images and load are reduced (--quick); such numbers compare with each other only.
         images_per_process: of a training step.
-        short_side, long_side: the config's INPUT.*_SIZE_TEST in force: length of the short side, and the most
-            of the long side.
-        sizes_from: "COCO statistics", or the data set whose images and annotations gave sizes and objects.
+        short_side, long_side: INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST in use: length of the short side, limit
+            of the long one.
+        sizes_from: "COCO statistics", or the dataset whose images and annotations gave sizes and objects.
         peers: implementations measured in the same run.
     """
 
@@ -98,7 +98,7 @@ class Results:
 
 
 def validate(plain: Any) -> Results:
-    """What json.load gave as Results.
+    """Turns what json.load gave into Results.
 
     Raises:
         ValueError: another schema version, or an entry that does not fit, named by its path.
@@ -113,7 +113,7 @@ def validate(plain: Any) -> Results:
 
 
 def load_results(path: str | os.PathLike[str]) -> Results:
-    """The results in a file.
+    """Reads the results in a file.
 
     Raises:
         ValueError: no such file, no JSON, another schema version, an entry that does not fit.

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def from_plain(kind: type[T], value: Any, path: str = "") -> T:
-    """`value` (what json.load gives) as an instance of the dataclass `kind`.
+    """Turns `value` (what json.load gives) into an instance of the dataclass `kind`.
 
     Raises:
         ValueError: a value of another type, a missing or an unknown entry; names its path, what came and what
@@ -26,7 +26,7 @@ def from_plain(kind: type[T], value: Any, path: str = "") -> T:
 
 
 def to_plain(value: Any) -> Any:
-    """A dataclass and all it holds as dictionaries, lists and plain values, ready for json.dump."""
+    """Turns a dataclass and all it holds into dictionaries, lists and plain values, ready for json.dump."""
     if dataclasses.is_dataclass(value):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):

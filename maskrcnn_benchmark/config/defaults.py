@@ -9,21 +9,22 @@ from maskrcnn_benchmark.config.node import ConfigNode as CN
 
 _C = CN()
 _C.OUTPUT_DIR = "."  # folder of the run: log, metrics, checkpoints, results
-_C.DTYPE = (
-    "float32"  # float32 | bfloat16 | float16: compute type of body and heads; boxes and losses stay float32
-)
+_C.DTYPE = "float32"  # float32 | bfloat16 | float16: dtype of body and heads; boxes and losses stay float32
 _C.SEED = -1  # (new) seed of every random choice; -1 draws one, which config.yml of the run then holds
 _C.DETERMINISTIC = False  # (new) deterministic algorithms; a warning names an operation that has none
 _C.PATHS_CATALOG = ""  # (family) a Python catalogue file was named here; only "" is accepted, see DATASETS
 
+_C.IMPORTS = ()  # (new) your own modules, by name or as .py files: imported before anything is built
+_C.METRIC_WRITERS = ("tensorboard",)  # (new) where a run's numbers go beside metrics.jsonl: registered names
+
 _C.MODEL = CN()
 _C.MODEL.DEVICE = "auto"  # auto | cpu | cuda | cuda:N; auto takes a GPU when there is one
-_C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"
+_C.MODEL.META_ARCHITECTURE = "GeneralizedRCNN"  # a name in modeling.registry.DETECTORS
 _C.MODEL.MASK_ON = False  # adds the mask head: Mask R-CNN
 _C.MODEL.CLS_AGNOSTIC_BBOX_REG = False  # one box per region instead of one per class
-_C.MODEL.BOX_REG_LOSS = (
-    "smooth_l1"  # (new) box head: smooth_l1 | l1 on deltas; iou | giou | bounded_iou | diou | ciou on boxes
-)
+# (new) box head: smooth_l1 | l1 on deltas; iou | giou | bounded_iou | diou | ciou on boxes, or another one of
+# modeling.registry.BOX_REG_LOSSES
+_C.MODEL.BOX_REG_LOSS = "smooth_l1"
 _C.MODEL.BOX_REG_LOSS_WEIGHT = 1.0  # (new) factor of the box head's box loss
 _C.MODEL.WEIGHT = ""  # weights to start from: a path or a catalog:// name; "" starts from scratch
 _C.MODEL.WEIGHT_PARTIAL = False  # (new) accept a weights file that leaves part of the model untouched
@@ -34,6 +35,8 @@ _C.MODEL.BACKBONE.CONV_BODY = "R-50-C4"  # a name in modeling.registry.BACKBONES
 _C.MODEL.BACKBONE.NORM = (
     ""  # (new) FrozenBN | BN | SyncBN | GN; "" is frozen batch norm, or GN where the family's keys say so
 )
+# (new) names in modeling.registry.CONVOLUTIONS for the 3x3 convolutions of each stage after the stem, or ""
+_C.MODEL.BACKBONE.STAGE_CONV = ("", "", "", "")
 _C.MODEL.BACKBONE.FREEZE_CONV_BODY_AT = 2  # stages below this number are not trained; 0 trains everything
 
 _C.MODEL.FPN = CN()
@@ -102,6 +105,7 @@ _C.MODEL.ROI_HEADS.POSITIVE_FRACTION = 0.25
 _C.MODEL.ROI_HEADS.SCORE_THRESH = 0.05  # detections below are dropped
 _C.MODEL.ROI_HEADS.NMS = 0.5  # IoU above which the lower-scored of two detections of a class goes
 _C.MODEL.ROI_HEADS.DETECTIONS_PER_IMG = 100
+_C.MODEL.ROI_HEADS.EXTRA = ()  # (new) names in modeling.registry.ROI_HEADS: more heads, after box and mask
 
 _C.MODEL.ROI_BOX_HEAD = CN()
 _C.MODEL.ROI_BOX_HEAD.FEATURE_EXTRACTOR = "ResNet50Conv5ROIFeatureExtractor"
@@ -162,29 +166,31 @@ _C.SOLVER.BIAS_LR_FACTOR = 2.0
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.WEIGHT_DECAY = 0.0005
 _C.SOLVER.WEIGHT_DECAY_BIAS = 0.0
-_C.SOLVER.BACKBONE_LR_FACTOR = 1.0  # (new) factor of the rate of the body, backbone.body
+_C.SOLVER.BACKBONE_LR_FACTOR = 1.0  # (new) factor of the learning rate of the body, backbone.body
 _C.SOLVER.LR_SCHEDULE = (
     "multistep"  # (new) multistep: drops at STEPS | poly | cosine: falls until MAX_ITER; all after a warm-up
 )
-_C.SOLVER.POLY_POWER = 0.9  # (new) poly: the rate falls as (1 - progress) ** POLY_POWER
-_C.SOLVER.END_LR_FACTOR = 0.0  # (new) poly, cosine: where the rate ends, as a fraction of BASE_LR
-_C.SOLVER.GAMMA = 0.1  # the rate is multiplied by this at each of STEPS
+_C.SOLVER.POLY_POWER = 0.9  # (new) poly: the learning rate falls as (1 - progress) ** POLY_POWER
+_C.SOLVER.END_LR_FACTOR = 0.0  # (new) poly, cosine: where the learning rate ends, over BASE_LR
+_C.SOLVER.GAMMA = 0.1  # the learning rate is multiplied by this at each of STEPS
 _C.SOLVER.STEPS = (30000,)
 _C.SOLVER.WARMUP_FACTOR = 1.0 / 3
 _C.SOLVER.WARMUP_ITERS = 500
 _C.SOLVER.WARMUP_METHOD = "linear"  # linear | constant
 _C.SOLVER.CHECKPOINT_PERIOD = 2500  # iterations
 _C.SOLVER.IMS_PER_BATCH = 16  # images of one optimizer step, over all processes
-_C.SOLVER.AUTO_SCALE = True  # (new) scale rate and schedule when the command line changes IMS_PER_BATCH alone
+_C.SOLVER.AUTO_SCALE = True  # (new) BASE_LR and schedule follow an IMS_PER_BATCH of the command line
 _C.SOLVER.ACCUMULATION_STEPS = (
     1  # (new) backward passes an optimizer step; each takes its share of IMS_PER_BATCH
 )
 _C.SOLVER.CLIP_GRAD_NORM = 0.0  # (new) largest L2 norm of the gradient; 0 does not clip
 _C.SOLVER.LOG_PERIOD = 20  # (new) iterations between two log lines
 _C.SOLVER.KEEP_CHECKPOINTS = 0  # (new) numbered checkpoints kept; 0 keeps all
+_C.SOLVER.HOOKS = ()  # (new) what else happens in training: names registered in engine.hooks.HOOKS
 
 _C.TEST = CN()
 _C.TEST.EXPECTED_RESULTS = []  # [[task, metric, mean, std], ...]: checked after the test
 _C.TEST.EXPECTED_RESULTS_SIGMA_TOL = 4.0
 _C.TEST.IMS_PER_BATCH = 8  # images over all processes
 _C.TEST.EVAL_PERIOD = 0  # (new) iterations between two evaluations in training; 0 evaluates at the end only
+_C.TEST.EARLY_STOPPING_PATIENCE = 0  # (new) stop after this many evaluations without a better AP; 0: never

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from maskrcnn_benchmark.config.files import find_config, nearest_configs
 from maskrcnn_benchmark.config.not_implemented import NOT_IMPLEMENTED
 
 NESTABLE = ("MODEL.RPN.ANCHOR_SIZES",)  # an item may be a sequence of such items
@@ -30,14 +31,19 @@ class ConfigNode(CfgNode):
     """
 
     def merge_from_file(self, cfg_filename: str) -> None:
-        """Merges a yaml file.
+        """Merges a yaml file: at this path, or else of this name among the configs of the package.
 
         Raises:
             ConfigError: no such file, not a yaml mapping, unknown or unimplemented key, wrong type.
         """
-        path = Path(cfg_filename)
-        if not path.is_file():
-            raise ConfigError(f"config file {cfg_filename!r} does not exist (searched from {Path.cwd()})")
+        path = find_config(cfg_filename)
+        if path is None:
+            near = nearest_configs(cfg_filename)
+            hint = f"; nearest of them: {', '.join(near)}" if near else ""
+            raise ConfigError(
+                f"config file {cfg_filename!r} does not exist (searched from {Path.cwd()} and among the "
+                f"configs of the package{hint})"
+            )
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Where the catalogued data sets and weights are.
+"""Where the catalogued data sets are; the family's path to the weights' catalogue, `ModelCatalog`.
 
 A data set outside the catalogue needs no code: name it "annotations.json@image_folder" in DATASETS.TRAIN or
 DATASETS.TEST.
@@ -10,7 +10,7 @@ import difflib
 import os
 from typing import ClassVar, TypedDict
 
-from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry, weights_manifest
+from maskrcnn_benchmark.weights.sources.catalogue import ModelCatalog as ModelCatalog
 
 ROOT_VARIABLE = "MASKRCNN_BENCHMARK_DATASETS"
 
@@ -86,33 +86,6 @@ class DatasetCatalog:
             f"put the data set there, or set the environment variable {ROOT_VARIABLE} (now "
             f"{DatasetCatalog.root()!r}) to the folder with it, or name it annotations.json@image_folder"
         )
-
-
-class ModelCatalog:
-    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT."""
-
-    @staticmethod
-    def entry(name: str) -> CatalogueEntry:
-        """What the manifest says about ``name``; raises ValueError for an unknown one, with the nearest."""
-        manifest = weights_manifest()
-        if name not in manifest:
-            raise ValueError(
-                f"unknown weights catalog://{name}{_nearest(name, list(manifest))}; "
-                "`python tools/weights.py list` shows them all"
-            )
-        return manifest[name]
-
-    @staticmethod
-    def get(name: str) -> str:
-        """The first address of a published file.
-
-        Raises ValueError for an unknown name, with the nearest known ones, and for a file that was never
-        published, with the one to take instead.
-        """
-        entry = ModelCatalog.entry(name)
-        if not entry.urls:
-            raise ValueError(f"catalog://{name}: {entry.note}; take catalog://{entry.superseded_by}")
-        return entry.urls[0]
 
 
 def _entry(image_folder: str, annotation_file: str) -> DatasetEntry:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from maskrcnn_benchmark.config.node import ConfigError, ConfigNode
 
-BOX_REG_LOSSES = ("smooth_l1", "l1", "iou", "giou", "bounded_iou", "diou", "ciou")
 ALLOWED: dict[str, tuple[object, ...]] = {
     "DTYPE": ("float32", "bfloat16", "float16"),
     "PATHS_CATALOG": ("",),
-    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.VOVNET.PRETRAINED": ("",),
-    "MODEL.BOX_REG_LOSS": BOX_REG_LOSSES,
-    "MODEL.RPN.BOX_REG_LOSS": BOX_REG_LOSSES,
     "SOLVER.LR_SCHEDULE": ("multistep", "poly", "cosine"),
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "DATALOADER.START_METHOD": ("fork", "spawn", "forkserver"),
@@ -31,6 +27,7 @@ AT_LEAST: dict[str, float] = {
     "SOLVER.WARMUP_ITERS": 0,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.EVAL_PERIOD": 0,
+    "TEST.EARLY_STOPPING_PATIENCE": 0,
     "DATALOADER.NUM_WORKERS": 0,
     "DATALOADER.SIZE_DIVISIBILITY": 0,
     "INPUT.MIN_SIZE_TEST": 1,
@@ -41,6 +38,7 @@ AT_LEAST: dict[str, float] = {
     "MODEL.RPN.MID_CHANNELS": 0,
     "SEED": -1,
 }
+NAMES = ("IMPORTS", "METRIC_WRITERS", "SOLVER.HOOKS")  # each a sequence of names
 FRACTIONS = (
     "MODEL.RPN.NMS_THRESH",
     "MODEL.RPN.POSITIVE_FRACTION",
@@ -69,6 +67,9 @@ def validate(cfg: ConfigNode) -> None:
     for key in FRACTIONS:
         if not 0 <= values[key] <= 1:
             raise ConfigError(f"{key} = {values[key]!r} must lie between 0 and 1")
+    for key in NAMES:
+        if not all(isinstance(name, str) and name for name in values[key]):
+            raise ConfigError(f"{key} = {values[key]!r} must be names, such as ('one', 'another')")
     _validate_device(cfg.MODEL.DEVICE)
     _validate_schedule(cfg)
     _validate_pyramid(cfg)
@@ -89,6 +90,11 @@ def _validate_schedule(cfg: ConfigNode) -> None:
         raise ConfigError(
             f"SOLVER.IMS_PER_BATCH = {cfg.SOLVER.IMS_PER_BATCH} is not divisible by "
             f"SOLVER.ACCUMULATION_STEPS = {cfg.SOLVER.ACCUMULATION_STEPS}"
+        )
+    if cfg.TEST.EARLY_STOPPING_PATIENCE and not cfg.TEST.EVAL_PERIOD:
+        raise ConfigError(
+            f"TEST.EARLY_STOPPING_PATIENCE = {cfg.TEST.EARLY_STOPPING_PATIENCE} counts evaluations during "
+            "training: set TEST.EVAL_PERIOD too"
         )
 
 

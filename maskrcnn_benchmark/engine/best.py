@@ -1,4 +1,4 @@
-"""Which evaluation of a run was the best."""
+"""The evaluations of a run so far, and which was the best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DECIDING = ("segm/AP", "bbox/AP")
 
 def quality(results: Mapping[str, object]) -> float:
     """The number that decides between two evaluations: mask AP if there is one, else box AP, of the first
-    data set.
+    dataset.
 
     Args:
         results: numbers by name, such as `shapes_val/bbox/AP`.
@@ -30,10 +30,21 @@ def quality(results: Mapping[str, object]) -> float:
     return -math.inf
 
 
-def best_evaluation(folder: str | os.PathLike[str]) -> float:
-    """The best quality among the evaluations in the metrics.jsonl of a run; -inf without any."""
+def past_evaluations(folder: str | os.PathLike[str]) -> list[dict[str, float | int | str]]:
+    """The evaluations in the metrics.jsonl of a run, in their order; none without the file."""
     path = Path(folder) / METRICS_FILE
     if not path.is_file():
-        return -math.inf
-    evaluations = (record for record in read_metrics(path) if record["kind"] == "evaluation")
-    return max(map(quality, evaluations), default=-math.inf)
+        return []
+    return [record for record in read_metrics(path) if record["kind"] == "evaluation"]
+
+
+def best_evaluation(folder: str | os.PathLike[str]) -> float:
+    """The best quality among the evaluations of a run so far; -inf without any."""
+    return max(map(quality, past_evaluations(folder)), default=-math.inf)
+
+
+def evaluation_at(folder: str | os.PathLike[str], iteration: int) -> dict[str, float]:
+    """The results by name of the evaluation after `iteration`; empty where there was none."""
+    found = [record for record in past_evaluations(folder) if record["iteration"] == iteration]
+    numbers = found[-1].items() if found else ()
+    return {name: float(n) for name, n in numbers if name != "iteration" and isinstance(n, (int, float))}

@@ -17,7 +17,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import COCOResults, ImagePredic
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
-from maskrcnn_benchmark.engine.precision import inference_dtype
+from maskrcnn_benchmark.engine.precision import Precision, resolve_precision
 from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
 from maskrcnn_benchmark.engine.visualize import choose_pictures, save_detections_grid
 from maskrcnn_benchmark.utils import comm
@@ -34,14 +34,14 @@ class EvaluationOptions:
     backbone: str
     detector: str
     iou_types: tuple[str, ...]
-    dtype: torch.dtype
+    precision: Precision
     output_dir: str
     expected_results: tuple[Any, ...] = ()
     expected_results_sigma_tol: float = 4.0
 
 
 def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> EvaluationOptions:
-    """What the config says about testing; DTYPE as `inference_dtype` has it for `device`.
+    """What the config says about testing; DTYPE as `resolve_precision` has it for `device`.
 
     Raises ValueError for a TEST.EXPECTED_RESULTS that names no number.
     """
@@ -51,7 +51,7 @@ def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> Evaluation
         backbone=backbone,
         detector=detector,
         iou_types=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
-        dtype=inference_dtype(cfg.DTYPE, device),
+        precision=resolve_precision(cfg.DTYPE, device, training=False),
         output_dir=cfg.OUTPUT_DIR,
         expected_results=tuple(cfg.TEST.EXPECTED_RESULTS),
         expected_results_sigma_tol=cfg.TEST.EXPECTED_RESULTS_SIGMA_TOL,
@@ -87,7 +87,7 @@ def evaluate_datasets(
             options.expected_results,
             options.expected_results_sigma_tol,
             inference_folder(options.output_dir, name),
-            options.dtype,
+            options.precision,
         )
         if answer is not None:
             answers[name] = answer
@@ -109,14 +109,14 @@ def run_test(
     memory = read_training_memory(options.output_dir)
     rows = []
     for (name, (results, predictions)), loader in zip(answers.items(), data_loaders, strict=False):
-        timed = measure_inference_time(model, loader, device, options.dtype, "segm" in options.iou_types)
+        timed = measure_inference_time(model, loader, device, options.precision, "segm" in options.iou_types)
         rows.append(ResultRow(options.backbone, options.detector, name, memory, timed, results))
         picture = os.path.join(inference_folder(options.output_dir, name), PICTURE_FILE)
         dataset: Any = loader.dataset
         save_detections_grid(picture, choose_pictures(dataset, predictions), dataset.categories)
         logger.info("Detections beside the ground truth: %s", picture)
     if rows:
-        report = write_report(options.output_dir, rows, device, options.dtype)
+        report = write_report(options.output_dir, rows, device, options.precision)
         logger.info("Results (%s)\n\n%s\n", report, result_table(rows))
     # No process leaves, and takes the group down, while the main one still measures.
     comm.synchronize()

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.data.datasets.evaluation import (
     evaluate,
     predictions_of_index,
 )
-from maskrcnn_benchmark.engine.precision import computing_in
+from maskrcnn_benchmark.engine.precision import FLOAT32, Precision, running_in
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.comm import unwrap_model
@@ -43,7 +43,7 @@ def inference(
     expected_results: Sequence[Sequence[Any]] = (),
     expected_results_sigma_tol: float = 4.0,
     output_folder: str | None = None,
-    dtype: torch.dtype = torch.float32,
+    precision: Precision = FLOAT32,
 ) -> tuple[COCOResults, list[ImagePredictions]] | None:
     """Run the model over the loader's data set and score what it finds.
 
@@ -53,7 +53,7 @@ def inference(
     Args:
         dataset_name: for the log.
         output_folder: gets the files of `evaluate`.
-        dtype: computing type of the model, see engine/precision.py.
+        precision: what numbers the model computes in.
 
     Returns:
         On the main rank the scores and the answers per image, in the data set's order; None on the others.
@@ -67,8 +67,9 @@ def inference(
     start = time.perf_counter()
     # DistributedDataParallel's forward exchanges buffers, also in evaluation, and would wait forever for a
     # rank that has fewer batches: the model runs without it.
-    with evaluation_mode(unwrap_model(model)) as running, computing_in(dtype, device):
-        own = predict(running, data_loader, torch.device(device), with_masks="segm" in iou_types)
+    device = torch.device(device)
+    with evaluation_mode(unwrap_model(model)) as running, running_in(running, precision, device):
+        own = predict(running, data_loader, device, with_masks="segm" in iou_types)
     comm.synchronize()
     elapsed = time.perf_counter() - start
     per_image = elapsed * world_size / max(len(dataset), 1)

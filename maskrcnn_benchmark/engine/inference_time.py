@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from maskrcnn_benchmark.data.datasets.evaluation import predictions_of_index
 from maskrcnn_benchmark.engine.inference import evaluation_mode
-from maskrcnn_benchmark.engine.precision import computing_in
+from maskrcnn_benchmark.engine.precision import FLOAT32, Precision, running_in
 from maskrcnn_benchmark.utils.comm import unwrap_model
 
 
@@ -36,7 +36,7 @@ def measure_inference_time(
     model: nn.Module,
     data_loader: DataLoader[Any],
     device: torch.device | str,
-    dtype: torch.dtype = torch.float32,
+    precision: Precision = FLOAT32,
     with_masks: bool = False,
     num_images: int = 100,
     num_warmup: int = 3,
@@ -57,7 +57,7 @@ def measure_inference_time(
     pasting_times: list[float] = []
     if len(dataset) == 0:
         return None
-    with evaluation_mode(unwrap_model(model)) as running, computing_in(dtype, device):
+    with evaluation_mode(unwrap_model(model)) as running, running_in(running, precision, device):
         for _ in range(num_warmup):
             _time_image(running, data_loader, 0, device, with_masks)
         start = time.perf_counter()

@@ -14,7 +14,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.utils import comm
 
-Batch = tuple[ImageList, list[BoxList], tuple[int, ...]]  # images, targets, indices into the data set
+Batch = tuple[ImageList, list[BoxList], tuple[int, ...]]  # images, targets, indices into the dataset
 
 # A GPU's numbers are read this many iterations after they were asked for. They have arrived by then, and
 # every process reads at the same iteration, so that all of them stop together.

@@ -1,51 +1,87 @@
-"""What DTYPE means at inference: autocast, or products of 16-bit integers on a CPU that is fast in those.
-
-What is compiled (MODEL.COMPILE) knows no such integers: it computes in float32 there.
-"""
+"""What numbers a model computes in: one value, resolved once from DTYPE, the device and the processor."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
-from maskrcnn_benchmark.utils.device import compute_dtype, cpu_computes
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.prepared import PreparesWeight
+from maskrcnn_benchmark.utils.device import cpu_computes
 
 logger = logging.getLogger("maskrcnn_benchmark.precision")
 
 
-def inference_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that `computing_in` is given for DTYPE `name` (float32, bfloat16, float16).
+@dataclass(frozen=True)
+class Precision:
+    """What numbers a model computes in; its text is for a report.
 
-    That of training (`utils.device.compute_dtype`), but half precision stays where the CPU multiplies 16-bit
-    integers instead.
+    Attributes:
+        dtype: autocast's (bfloat16, float16); float32 is no autocast.
+        int16: at inference, layers on the CPU multiply 16-bit integers instead of float32
+            (layers/cpu_inference/int16.py). What is compiled (MODEL.COMPILE) stays in float32.
+    """
+
+    dtype: torch.dtype = torch.float32
+    int16: bool = False
+
+    def __str__(self) -> str:
+        return "16-bit integers" if self.int16 else str(self.dtype).removeprefix("torch.")
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context of a forward pass on `device`, whatever autocast is around it."""
+        return torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+FLOAT32 = Precision()
+
+
+def resolve_precision(name: str, device: torch.device, training: bool) -> Precision:
+    """What DTYPE `name` (float32, bfloat16, float16) comes to on this device.
+
+    A CPU without instructions for a half-precision dtype would emulate it, several times slower than float32.
+    There, inference multiplies 16-bit integers where the CPU is fast in those. Else it is float32, with a
+    warning; so is training, which needs gradients.
     """
     dtype: torch.dtype = getattr(torch, name)
-    if not _multiplies_int16(device, dtype):
-        return compute_dtype(name, device)
-    logger.info("DTYPE %s: inference multiplies 16-bit integers, which this CPU is fast in", name)
-    return dtype
+    if device.type != "cpu" or dtype == torch.float32 or cpu_computes(dtype):
+        return Precision(dtype)
+    if HAS_INT16_PRODUCTS and not training:
+        logger.info("DTYPE %s: inference multiplies 16-bit integers, which this CPU is fast in", name)
+        return Precision(int16=True)
+    logger.warning(
+        "DTYPE %s: this CPU has no instructions for it; computing in float32, which is faster", name
+    )
+    return FLOAT32
+
+
+def set_precision(model: nn.Module, precision: Precision) -> None:
+    """Tells the layers whether to multiply 16-bit integers. Autocast is the caller's, around each call."""
+    for layer in _layers_with_a_choice(model):
+        layer.int16 = precision.int16
 
 
 @contextmanager
-def computing_in(dtype: torch.dtype, device: torch.device | str) -> Iterator[None]:
-    """Inference in `dtype`, whatever is asked for around it."""
-    where = torch.device(device)
-    int16 = _multiplies_int16(where, dtype)
-    is_half = dtype != torch.float32 and not int16
-    with int16_products(int16), torch.autocast(where.type, dtype=dtype, enabled=is_half):
-        yield
+def running_in(model: nn.Module, precision: Precision, device: torch.device) -> Iterator[None]:
+    """Runs the model in `precision`, whatever holds around it; afterwards its layers are as they were.
+
+    The layers belong to all threads. Threads that share a model call `set_precision` once and enter
+    `Precision.autocast` each, instead of this.
+    """
+    before = [(layer, layer.int16) for layer in _layers_with_a_choice(model)]
+    set_precision(model, precision)
+    try:
+        with precision.autocast(device):
+            yield
+    finally:
+        for layer, int16 in before:
+            layer.int16 = int16
 
 
-def describe_dtype(dtype: torch.dtype, device: torch.device) -> str:
-    """What `computing_in` computes in, for a report."""
-    return "16-bit integers" if _multiplies_int16(device, dtype) else str(dtype).removeprefix("torch.")
-
-
-def _multiplies_int16(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether 16-bit integers stand in for a half-precision type that the CPU has no instructions for."""
-    is_half = dtype in (torch.bfloat16, torch.float16)
-    return is_half and device.type == "cpu" and HAS_INT16_PRODUCTS and not cpu_computes(dtype)
+def _layers_with_a_choice(model: nn.Module) -> Iterator[PreparesWeight]:
+    return (layer for layer in model.modules() if isinstance(layer, PreparesWeight))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.engine.loss_monitor import Batch, Step
+from maskrcnn_benchmark.engine.loss_monitor import Batch, NonFiniteLoss, Step
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.comm import unwrap_model
-from maskrcnn_benchmark.utils.plain_file import save_plain
+from maskrcnn_benchmark.utils.plain_file import load_plain, save_plain
 from maskrcnn_benchmark.utils.random_state import set_random_state
-from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
 
 class NonFiniteLossError(RuntimeError):
@@ -31,14 +33,24 @@ class NonFiniteLossError(RuntimeError):
         self.replay_file = replay_file
 
 
+@contextmanager
+def explained(folder: str | os.PathLike[str], model: nn.Module, dataset: object) -> Iterator[None]:
+    """Turns a NonFiniteLoss from the block into a NonFiniteLossError, whose replay file goes to `folder`."""
+    try:
+        yield
+    except NonFiniteLoss as found:
+        file = save_replay(folder, found.step, model)
+        raise NonFiniteLossError(explain(found.step, dataset), file) from None
+
+
 def explain(step: Step, dataset: object) -> str:
-    """Iteration, terms, rate, and for each image of this process its id and the statistics of its boxes."""
+    """Iteration, terms, learning rate, and the id and the boxes of each image of this process, in words."""
     terms = ", ".join(f"{name} {value:g}" for name, value in step.own_values().items())
     finite_here = bool(torch.isfinite(step.own[:-1]).all())
     where = "gradient, or a loss of another process" if finite_here else "loss"
     lines = [
         f"non-finite {where} in iteration {step.iteration}, process {comm.get_rank()}, "
-        f"rate {step.lr:g}: {terms}",
+        f"learning rate {step.lr:g}: {terms}",
         "its update was not applied. The images of this process:",
     ]
     for _, targets, indices in step.batches:
@@ -47,14 +59,14 @@ def explain(step: Step, dataset: object) -> str:
             for target, index in zip(targets, indices, strict=True)
         ]
     lines += [
-        "usual causes: a rate too high for the batch (SOLVER.BASE_LR), too short a warm-up "
+        "usual causes: a learning rate too high for the batch (SOLVER.BASE_LR), too short a warm-up "
         "(SOLVER.WARMUP_ITERS), float16 (DTYPE), broken boxes; SOLVER.CLIP_GRAD_NORM tames rare outliers",
     ]
     return "\n".join(lines)
 
 
 def image_id(dataset: object, index: int) -> object:
-    """The data set's own id of an image, or its index where the data set has no ids."""
+    """The dataset's own id of an image, or its index where the dataset has no ids."""
     get_img_info = getattr(dataset, "get_img_info", None)
     return index if get_img_info is None else get_img_info(index)["id"]
 
@@ -92,14 +104,15 @@ def save_replay(folder: str | os.PathLike[str], step: Step, model: nn.Module) ->
 
 
 def replay(
-    model: nn.Module, path: str | os.PathLike[str], device: torch.device, dtype: torch.dtype
+    model: nn.Module, path: str | os.PathLike[str], device: torch.device, precision: Precision
 ) -> dict[str, float]:
     """Runs the saved iteration, forward and backward, with anomaly detection, and returns the losses.
 
     Raises:
+        ValueError: the file cannot be read.
         RuntimeError: torch's, naming the operation whose backward gave NaN.
     """
-    data = read_checkpoint(path)
+    data = load_plain(path, "replay file")
     model.load_state_dict(data["model"])
     model.train()
     set_random_state(data["random_state"], device)
@@ -107,7 +120,7 @@ def replay(
     for saved in data["batches"]:
         images, targets, _ = load_batch(saved)
         with torch.autograd.detect_anomaly(check_nan=True):
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with precision.autocast(device):
                 losses = model(images.to(device), targets)
             for name, loss in losses.items():
                 values[name] = values.get(name, 0.0) + loss.item() / len(data["batches"])

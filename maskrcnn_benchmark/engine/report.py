@@ -14,7 +14,7 @@ import torch
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import percent, text_table
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
-from maskrcnn_benchmark.engine.precision import describe_dtype
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
@@ -86,13 +86,15 @@ def _memory(peaks: dict[str, float]) -> str:
     return "-"
 
 
-def write_report(run_folder: str, rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
+def write_report(
+    run_folder: str, rows: Sequence[ResultRow], device: torch.device, precision: Precision
+) -> str:
     """Write report.md into the run's folder: the table, how its numbers were measured, all twelve AP and AR.
 
     Returns:
         The path of the report.
     """
-    parts = ["# Results", result_table(rows), _measured(rows, device, dtype)]
+    parts = ["# Results", result_table(rows), _measured(rows, device, precision)]
     for row in rows:
         counts = f"{row.results.num_images} images, {row.results.num_detections} detections"
         parts += [f"## {row.dataset}", counts, str(row.results), row.results.per_class_table()]
@@ -103,10 +105,10 @@ def write_report(run_folder: str, rows: Sequence[ResultRow], device: torch.devic
     return path
 
 
-def _measured(rows: Sequence[ResultRow], device: torch.device, dtype: torch.dtype) -> str:
+def _measured(rows: Sequence[ResultRow], device: torch.device, precision: Precision) -> str:
     """How to read the numbers of the table."""
     lines = [
-        f"- Device: {device_name(device)}; {describe_dtype(dtype, device)}; torch {torch.__version__}.",
+        f"- Device: {device_name(device)}; {precision}; torch {torch.__version__}.",
         "- AP in percent, COCO's definition; - where it was not measured, or the images hold no such object.",
     ]
     if any("memory_allocated" in row.training_memory for row in rows):

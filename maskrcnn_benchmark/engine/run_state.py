@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
+from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.random_state import random_state, set_random_state
-from maskrcnn_benchmark.weights.checkpoint import Checkpointer
 
 logger = logging.getLogger("maskrcnn_benchmark.trainer")
 
@@ -18,20 +19,25 @@ MIN_LOSS_SCALE = 2.0**-10
 
 
 def save_run(
-    checkpointer: Checkpointer,
+    checkpointer: RunCheckpointer,
     name: str,
     arguments: dict[str, Any],
     scaler: torch.amp.GradScaler,
+    hooks: Hook,
     device: torch.device,
 ) -> None:
     """Writes a checkpoint from which `restore_run` continues exactly; called by every process."""
     arguments["random_states"] = comm.gather(random_state(device))
     arguments["scaler"] = scaler.state_dict()
+    if own := hooks.state_dict():
+        arguments["hooks"] = own
     checkpointer.save(name, **arguments)
 
 
-def restore_run(arguments: dict[str, Any], scaler: torch.amp.GradScaler, device: torch.device) -> None:
-    """Takes up the random states and the loss scale of a checkpoint; `arguments` of a new run have none."""
+def restore_run(
+    arguments: dict[str, Any], scaler: torch.amp.GradScaler, hooks: Hook, device: torch.device
+) -> None:
+    """Takes up random states, loss scale and hooks of a checkpoint; `arguments` of a new run have none."""
     states = arguments.get("random_states")
     if states is None:
         return
@@ -45,6 +51,7 @@ def restore_run(arguments: dict[str, Any], scaler: torch.amp.GradScaler, device:
         )
     if arguments.get("scaler") and scaler.is_enabled():
         scaler.load_state_dict(arguments["scaler"])
+    hooks.load_state_dict(arguments.get("hooks", {}))
 
 
 def check_loss_scale(scaler: torch.amp.GradScaler) -> None:

@@ -1,9 +1,11 @@
-"""The log line and the record of a training run: losses, rate, speed, memory, time left."""
+"""The log line and the record of a training run: losses, learning rate, speed, memory, time left."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -13,6 +15,8 @@ from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import memory_in_use
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger
 from maskrcnn_benchmark.utils.metric_writers import Record
+
+logger = logging.getLogger("maskrcnn_benchmark.trainer")
 
 MEMORY_LABELS = {
     "memory_allocated": "max mem allocated",
@@ -50,12 +54,15 @@ class TrainLog:
         self.images += num_images
         self.data_time += data_time
 
-    def leave_out(self, seconds: float) -> None:
-        """Takes seconds that were not training out of the window."""
-        self.window_start += seconds
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens in the block is not training: its seconds are left out."""
+        began = time.perf_counter()
+        yield
+        self.window_start += time.perf_counter() - began
 
-    def close_window(self, iteration: int, lr: float) -> tuple[str, Record]:
-        """The log line and the record of the window, and the start of the next one. All losses are in."""
+    def close_window(self, iteration: int, lr: float) -> Record:
+        """Logs the line of the window, returns its record, and starts the next one. All losses are in."""
         now = time.perf_counter()
         seconds = now - self.window_start
         iterations = iteration - self.last
@@ -86,4 +93,5 @@ class TrainLog:
         )
         self.window_start = now
         self.last, self.images, self.data_time = iteration, 0, 0.0
-        return line, record
+        logger.info(line)
+        return record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.utils.device import compute_dtype
+from maskrcnn_benchmark.engine.precision import FLOAT32, Precision, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class TrainOptions:
     Attributes:
         max_iter: iterations (optimizer steps) of the whole run.
         accumulation_steps: batches of the loader whose gradients make one step.
-        dtype: compute type under autocast; float16 also scales the loss.
+        precision: what numbers the forward pass computes in; float16 also scales the loss.
         clip_grad_norm: largest L2 norm of the gradient; 0 does not clip.
         log_period: iterations between two log lines.
         eval_period: iterations between two evaluations; 0 evaluates after the last one only.
@@ -25,7 +25,7 @@ class TrainOptions:
 
     max_iter: int
     accumulation_steps: int = 1
-    dtype: torch.dtype = torch.float32
+    precision: Precision = FLOAT32
     clip_grad_norm: float = 0.0
     log_period: int = 20
     eval_period: int = 0
@@ -36,7 +36,7 @@ def make_train_options(cfg: ConfigNode, device: torch.device) -> TrainOptions:
     return TrainOptions(
         max_iter=cfg.SOLVER.MAX_ITER,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
-        dtype=compute_dtype(cfg.DTYPE, device),
+        precision=resolve_precision(cfg.DTYPE, device, training=True),
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         log_period=cfg.SOLVER.LOG_PERIOD,
         eval_period=cfg.TEST.EVAL_PERIOD,

@@ -1,7 +1,7 @@
 """Box-regression losses on decoded boxes: how far a box [..., 4] is from where it should be, [...].
 
 Boxes are xyxy and their sides count pixels, w = x2 - x1 + 1, as everywhere here: what another library calls a
-box of sides x2 - x1 is the same box with 1 added to x2 and y2. Everything is computed in the type of the
+box of sides x2 - x1 is the same box with 1 added to x2 and y2. Everything is computed in the dtype of the
 boxes, which callers keep at float32 or wider. A target has sides greater than zero; a prediction may have
 collapsed to zero.
 """

@@ -1,14 +1,20 @@
-"""Fully connected layers, which multiply 16-bit integers where `int16_products` asks for it."""
+"""Fully connected layers, which multiply 16-bit integers where they are set to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import POINTWISE, direct_conv2d, direct_weight
-from maskrcnn_benchmark.layers.cpu_inference.int16 import multiplies_int16
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
+    POINTWISE,
+    ImplicitGemm,
+    implicit_gemm_conv2d,
+    implicit_gemm_weight,
+)
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK
 from maskrcnn_benchmark.layers.cpu_inference.prepared import (
     Form,
@@ -47,17 +53,19 @@ def fused_linear(
 
     def make() -> tuple[Tensor, Tensor | None]:
         weight, bias = matrix()
-        return direct_weight(weight[:, :, None, None], int16=True), bias
+        return implicit_gemm_weight(weight[:, :, None, None], int16=True), bias
 
     sources = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-    made = prepare(layer, sources, Form("direct", x.dtype, int16=True), make)
+    made = prepare(layer, sources, Form(ImplicitGemm(int16=True), x.dtype), make)
     pixels = x.reshape(-1, x.shape[-1], 1, 1)
-    out = direct_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
+    out = implicit_gemm_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
     return out.view(*x.shape[:-1], -1)
 
 
 def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
-    if not runs_prepared(x, layer) or not multiplies_int16(x.device, autocast_dtype(x) or x.dtype):
+    if not (layer.int16 and HAS_INT16_PRODUCTS and runs_prepared(x, layer)):
+        return False
+    if x.device.type != "cpu" or (autocast_dtype(x) or x.dtype) != torch.float32:
         return False
     return x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
 

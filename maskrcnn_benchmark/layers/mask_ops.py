@@ -50,7 +50,7 @@ def rasterize_polygons(
         uint8 [R, M, M], 0 or 1.
 
     Raises:
-        RuntimeError: on shapes, types, devices or offsets that do not fit together.
+        RuntimeError: on shapes, dtypes, devices or offsets that do not fit together.
     """
     polygons = coords.float(), polygon_starts.to(torch.int32), instance_starts.to(torch.int32)
     regions = instance.to(torch.int64), boxes.float()

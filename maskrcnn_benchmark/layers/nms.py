@@ -1,4 +1,4 @@
-"""Non-maximum suppression (csrc/cpu/nms*.cpp, csrc/cuda/nms.cu).
+"""NMS: removes boxes that overlap a better one (csrc/cpu/nms*.cpp, csrc/cuda/nms.cu).
 
 Rules, the same on every device and in the fallback:
 
@@ -8,10 +8,10 @@ Rules, the same on every device and in the fallback:
   its group overlaps by strictly more than the threshold is kept. The overlap is inter / union rounded to
   float32 (float64 for float64 input), compared with the threshold in float64.
 * float32, float16 and bfloat16 are computed in float32 (so autocast has nothing to change), float64 in
-  float64, which the compiled operator offers on the CPU only. Boxes and scores may differ in type.
-* An entry with a NaN score or a NaN coordinate is never kept and suppresses nothing. Infinite scores order as
+  float64, which the compiled operator offers on the CPU only. Boxes and scores may differ in dtype.
+* An entry with a NaN score or a NaN coordinate is never kept and removes nothing. Infinite scores order as
   numbers do. Infinite coordinates follow IEEE arithmetic, and an overlap that comes out as NaN (inf / inf,
-  0 / 0) suppresses nothing.
+  0 / 0) removes nothing.
 * Nothing is differentiable: indices and masks come out.
 """
 
@@ -34,7 +34,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
         int64 [n]. The size depends on the data: on a GPU this synchronises (batched_nms does not).
 
     Raises:
-        RuntimeError: on shapes, types or devices that do not fit together, or a negative threshold.
+        RuntimeError: on shapes, dtypes or devices that do not fit together, or a negative threshold.
     """
     if boxes.device.type in KERNEL_DEVICES:
         return torch.ops.maskrcnn_benchmark.nms(boxes, scores, threshold)
@@ -44,7 +44,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
 def batched_nms(
     boxes: Tensor, scores: Tensor, groups: Tensor, valid: Tensor, threshold: float, max_output: int
 ) -> tuple[Tensor, Tensor]:
-    """Non-maximum suppression in every group of every image, with an output of fixed size.
+    """NMS in every group of every image, with an output of fixed size.
 
     On a GPU it neither synchronises nor allocates by data, so it can be captured in a CUDA graph.
 
@@ -52,7 +52,7 @@ def batched_nms(
         boxes: [B, K, 4] x1, y1, x2, y2, inclusive corners.
         scores: [B, K].
         groups: int64 [B, K], for instance the pyramid level or the class; any values. Boxes of different
-            groups do not suppress each other.
+            groups do not remove each other.
         valid: bool [B, K]; the other entries take no part, whatever they hold.
         threshold: overlap (0 or more) above which the lower-scored box of a pair is dropped.
         max_output: D, the number of boxes to return for each image, over all groups.
@@ -62,7 +62,7 @@ def batched_nms(
         keep bool [B, D]: which places of ``index`` are used.
 
     Raises:
-        RuntimeError: on shapes, types or devices that do not fit together, or a negative threshold.
+        RuntimeError: on shapes, dtypes or devices that do not fit together, or a negative threshold.
     """
     if boxes.device.type in KERNEL_DEVICES:
         return torch.ops.maskrcnn_benchmark.batched_nms(boxes, scores, groups, valid, threshold, max_output)

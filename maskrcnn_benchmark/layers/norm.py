@@ -46,7 +46,7 @@ class FrozenBatchNorm2d(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N,C,H,W] -> [N,C,H,W], in the type of x."""
+        """x [N,C,H,W] -> [N,C,H,W], in the dtype of x."""
         scale, shift = (vector.to(x.dtype).view(1, -1, 1, 1) for vector in self.scale_shift())
         return x * scale + shift
 
@@ -55,14 +55,14 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """nn.GroupNorm (Wu and He 2018) that keeps the type of its input under autocast.
+    """nn.GroupNorm (Wu and He 2018) that keeps the dtype of its input under autocast.
 
     Autocast on CUDA would widen the input and the output to float32, and autograd would keep both: twice the
-    memory. The kernels sum in float32 whatever the type, so the statistics lose nothing.
+    memory. The kernels sum in float32 whatever the dtype, so the statistics lose nothing.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N,C,H,W] -> [N,C,H,W], in the type of x."""
+        """x [N,C,H,W] -> [N,C,H,W], in the dtype of x."""
         with torch.autocast(x.device.type, enabled=False):
             return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 

@@ -11,7 +11,7 @@ Rules, the same on every device and in the fallback:
 * A roi gives zeros, and no gradient, where its batch index is negative (an unused slot) or not below N,
   where a coordinate is NaN or infinite, and where, with several levels, it has a negative area.
 * float16 and bfloat16 features are summed in float32 and rounded once; rois are float32 (float64 beside
-  float64 features). Autocast changes nothing: features keep their type, rois are never rounded.
+  float64 features). Autocast changes nothing: features keep their dtype, rois are never rounded.
 * The backward pass on the CPU adds in a fixed order, for any number of threads. On a GPU it adds atomically,
   in no fixed order; under torch.use_deterministic_algorithms it takes the CPU's path (and synchronises).
 * rois get no gradient.
@@ -38,7 +38,7 @@ def multilevel_roi_align(
     """Pools every roi from the pyramid level that its size calls for.
 
     Args:
-        features: L maps [N, C, Hl, Wl], finest first, of one floating type, in either memory format.
+        features: L maps [N, C, Hl, Wl], finest first, of one floating dtype, in either memory format.
         rois: [K, 5] image index, x1, y1, x2, y2 in image pixels.
         scales: feature pixels per image pixel of each map (1/4, 1/8, ...).
         output_size: bins (height, width).
@@ -46,10 +46,10 @@ def multilevel_roi_align(
         channels_last: memory format of the result.
 
     Returns:
-        [K, C, height, width] of the features' type.
+        [K, C, height, width] of the features' dtype.
 
     Raises:
-        RuntimeError: on shapes, types or devices that do not fit together.
+        RuntimeError: on shapes, dtypes or devices that do not fit together.
     """
     height, width = output_size
     if features[0].device.type in KERNEL_DEVICES:

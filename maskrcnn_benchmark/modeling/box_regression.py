@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,16 +10,15 @@ from torch import Tensor
 from maskrcnn_benchmark.layers import box_losses
 from maskrcnn_benchmark.layers.losses import smooth_l1
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.registry import BOX_REG_LOSSES
 
-ON_BOXES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "iou": box_losses.iou_loss,
-    "giou": box_losses.giou_loss,
-    "bounded_iou": box_losses.bounded_iou_loss,
-    "diou": box_losses.diou_loss,
-    "ciou": box_losses.ciou_loss,
-}
 ON_DELTAS = ("smooth_l1", "l1")
-KINDS = (*ON_DELTAS, *ON_BOXES)
+
+BOX_REG_LOSSES.register("iou")(box_losses.iou_loss)
+BOX_REG_LOSSES.register("giou")(box_losses.giou_loss)
+BOX_REG_LOSSES.register("bounded_iou")(box_losses.bounded_iou_loss)
+BOX_REG_LOSSES.register("diou")(box_losses.diou_loss)
+BOX_REG_LOSSES.register("ciou")(box_losses.ciou_loss)
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class BoxRegressionLoss:
     """Sums a box-regression loss over the positives, in float32.
 
     Attributes:
-        kind: smooth_l1 or l1, on the deltas; iou, giou, bounded_iou, diou or ciou, on decoded boxes.
+        kind: smooth_l1 or l1, on the deltas; or a name in BOX_REG_LOSSES, on decoded boxes.
         box_coder: of the head; decodes.
         beta: where smooth L1 turns from quadratic to linear.
         weight: factor of the loss.
@@ -40,9 +38,9 @@ class BoxRegressionLoss:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in (*ON_DELTAS, *BOX_REG_LOSSES):
             raise ValueError(
-                f"box-regression loss {self.kind!r} is not one of {', '.join(KINDS)} "
+                f"box-regression loss {self.kind!r} is not one of {', '.join([*ON_DELTAS, *BOX_REG_LOSSES])} "
                 "(MODEL.BOX_REG_LOSS, MODEL.RPN.BOX_REG_LOSS)"
             )
 
@@ -61,6 +59,6 @@ class BoxRegressionLoss:
         else:
             boxes = torch.where(mask, boxes, 0.0)  # one pixel, to which zero deltas decode
             predicted, wanted = (self.box_coder.decode(d, boxes) for d in (deltas, box_targets))
-            loss = ON_BOXES[self.kind](predicted, wanted) * is_positive
+            loss = BOX_REG_LOSSES[self.kind](predicted, wanted) * is_positive
         total = loss.sum()
         return total if self.weight == 1 else total * self.weight

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.modeling.backbone.body import Body
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX, Body
 from maskrcnn_benchmark.modeling.registry import BODIES
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
-
-DETECTOR_PREFIX = "backbone.body."
 
 
 class Classifier(nn.Module):
@@ -34,7 +32,7 @@ class Classifier(nn.Module):
         pixel_std: Sequence[float],
         to_bgr255: bool = True,
     ) -> None:
-        """`num_classes` has no background. For the others see GeneralizedRCNN."""
+        """`num_classes` has no background. For the others see detector.interface.InputFormat."""
         super().__init__()
         self.trunk = body
         self.fc = nn.Linear(body.out_channels[-1], num_classes)
@@ -77,7 +75,7 @@ def detector_state(body: nn.Module) -> dict[str, Tensor]:
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     }
     return {
-        DETECTOR_PREFIX + name: tensor.detach() + eps.get(name, 0.0)
+        BODY_PREFIX + name: tensor.detach() + eps.get(name, 0.0)
         for name, tensor in body.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }

@@ -20,7 +20,7 @@ class Matcher:
     def __init__(
         self, high_threshold: float, low_threshold: float, allow_low_quality_matches: bool = False
     ) -> None:
-        """Overlap of at least `high_threshold` matches, below `low_threshold` is background."""
+        """An overlap of at least `high_threshold` matches, below `low_threshold` is background."""
         if low_threshold > high_threshold:
             raise ValueError(f"low_threshold {low_threshold} is above high_threshold {high_threshold}")
         self.high_threshold = high_threshold
@@ -28,10 +28,10 @@ class Matcher:
         self.allow_low_quality_matches = allow_low_quality_matches
 
     def __call__(self, match_quality_matrix: Tensor, gt_valid: Tensor | None = None) -> Tensor:
-        """Matches [..., A] int64 from overlaps [..., G, A]; `gt_valid` [..., G] masks unused ground-truth
-        slots.
+        """Matches [..., A] int64 from overlaps [..., G, A].
 
-        Where there is no ground truth every prediction is background.
+        `gt_valid` [..., G]: False for a ground-truth slot that is not in use. Where there is no ground truth
+        every prediction is background.
         """
         quality = match_quality_matrix
         if quality.shape[-2] == 0:

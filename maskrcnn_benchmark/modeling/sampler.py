@@ -7,6 +7,8 @@ from torch import Tensor
 
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 
+IGNORED = -1  # the label of what no loss counts
+
 
 class BalancedSampler:
     """Random subset of at most `batch_size` entries an image, at most `positive_fraction` of them positive.
@@ -41,4 +43,4 @@ class BalancedSampler:
 
 def sample_labels(labels: Tensor, index: Tensor, used: Tensor) -> Tensor:
     """Labels [N, R] of sampled entries, -1 where the slot is unused."""
-    return gather_rows(labels, index).masked_fill(~used, -1)
+    return gather_rows(labels, index).masked_fill(~used, IGNORED)

@@ -21,7 +21,7 @@ from functools import partial
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN
 from maskrcnn_benchmark.models import backbones
 from maskrcnn_benchmark.models.builders import detector_config, faster_rcnn, mask_rcnn
-from maskrcnn_benchmark.models.load import load_detector
+from maskrcnn_benchmark.models.loaded_detector import load_detector
 from maskrcnn_benchmark.models.names import list_backbones, python_names, unknown
 
 __all__ = ["backbones", "detector_config", "faster_rcnn", "list_backbones", "load_detector", "mask_rcnn"]

@@ -13,7 +13,7 @@ from functools import partial
 from torch import nn
 
 from maskrcnn_benchmark.modeling.backbone import build_backbone
-from maskrcnn_benchmark.models.detector_config import make_backbone_config
+from maskrcnn_benchmark.models.builder_config import make_backbone_config
 from maskrcnn_benchmark.models.imagenet import BackboneOfDetector, imagenet_options, load_imagenet
 from maskrcnn_benchmark.models.names import body_and_neck, python_names, unknown
 

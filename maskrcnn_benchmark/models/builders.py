@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN by one call.
 
 They build what a config builds, by the same code: the arguments become a configuration
-(`models.detector_config`), and `build_detection_model` does the rest.
+(`models.builder_config`), and `build_detection_model` does the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
-from maskrcnn_benchmark.models.detector_config import (
+from maskrcnn_benchmark.models.builder_config import (
     DetectorOptions,
     make_backbone_config,
     make_detector_config,
@@ -24,6 +24,7 @@ from maskrcnn_benchmark.models.detector_config import (
 from maskrcnn_benchmark.models.imagenet import IMAGENET, imagenet_options, load_imagenet
 from maskrcnn_benchmark.models.names import body_and_neck
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
 DEFAULT_BACKBONE = "R-50-FPN"
 DEFAULT_RATIOS = (0.5, 1.0, 2.0)
@@ -147,9 +148,10 @@ def _build(
         )
     config = make_detector_config(name, strides_of(backbone), detector)
     model = build_detection_model(config, backbone)
+    assert isinstance(model, GeneralizedRCNN)
     model.plain_dicts = plain_dicts
     if weights == IMAGENET:
         load_imagenet(model, body, config)
     elif weights is not None:
-        Checkpointer(model, config=config.dump()).load(weights, new_classes=True)
+        Checkpointer(model, config=config.dump()).load(weights, Purpose.TRAINING)
     return model

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry
 from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_SPECS
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
-from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, entries
+from maskrcnn_benchmark.weights.load import Purpose
+from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, CatalogueEntry, entries
 
 IMAGENET = "ImageNet"
 # Published with the stride in the first 1x1 convolution; every other ResNet has it in the 3x3.
@@ -52,11 +52,11 @@ def load_imagenet(model: nn.Module, body: str, config: ConfigNode) -> None:
     """Takes the ImageNet weights of `body` for the body of a detector, downloading them if need be.
 
     Raises:
-        ValueError: they cannot be had (with what to do by hand), or do not fit.
+        ValueError: they cannot be fetched (with what to do by hand), or do not fit.
     """
     entry = imagenet_entry(body)
     assert entry is not None, "imagenet_options has refused it"
-    Checkpointer(model, config=config.dump()).load(CATALOG + entry.name)
+    Checkpointer(model, config=config.dump()).load(CATALOG + entry.name, Purpose.TRAINING)
 
 
 class BackboneOfDetector(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskrcnn_benchmark.modeling.backbone import build_backbone
+from maskrcnn_benchmark.models.builder_config import make_backbone_config
 from maskrcnn_benchmark.models.builders import strides_of
-from maskrcnn_benchmark.models.detector_config import make_backbone_config
 from maskrcnn_benchmark.models.imagenet import imagenet_entry
 from maskrcnn_benchmark.models.names import body_and_neck, list_backbones, python_name
 

@@ -14,17 +14,15 @@ from maskrcnn_benchmark.solver.lr_schedule import (
     polynomial,
 )
 
-BODY_PREFIX = "backbone.body."
-
 
 def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
     """SGD over the trainable parameters of `model`, which is on its device and in its memory format.
 
-    Two groups: biases (norm biases included) at BIAS_LR_FACTOR times the rate with WEIGHT_DECAY_BIAS, and the
-    rest; with a BACKBONE_LR_FACTOR other than 1 two more, the same for the body, whose rates it multiplies.
-    The family has a group for each tensor with these same values; few let the update run as few fused
-    kernels. The fused update also takes `found_inf`, by which a non-finite step is skipped without asking the
-    device.
+    Two groups: biases (norm biases included) at BIAS_LR_FACTOR times the learning rate with
+    WEIGHT_DECAY_BIAS, and the rest; with a BACKBONE_LR_FACTOR other than 1 two more, the same for the body,
+    whose learning rates it multiplies. The family has a group for each tensor with these same values; few
+    groups let the update run as few fused kernels. The fused update also takes `found_inf`, by which a
+    non-finite step is skipped without asking the device.
 
     Raises:
         ValueError: nothing to train.
@@ -38,12 +36,12 @@ def make_optimizer(cfg: ConfigNode, model: nn.Module) -> torch.optim.SGD:
         ]
     groups = []
     for (weights, biases), factor in parts:
-        rate = solver.BASE_LR * factor
+        lr = solver.BASE_LR * factor
         groups += [
-            {"params": weights, "lr": rate, "weight_decay": solver.WEIGHT_DECAY},
+            {"params": weights, "lr": lr, "weight_decay": solver.WEIGHT_DECAY},
             {
                 "params": biases,
-                "lr": rate * solver.BIAS_LR_FACTOR,
+                "lr": lr * solver.BIAS_LR_FACTOR,
                 "weight_decay": solver.WEIGHT_DECAY_BIAS,
             },
         ]
@@ -63,10 +61,12 @@ def split_parameters(
 
     `in_body`: of the body alone (True), of all but the body (False), of both (None).
     """
+    body = getattr(getattr(model, "backbone", None), "body", None)
+    of_body = {id(parameter) for parameter in body.parameters()} if isinstance(body, nn.Module) else set()
     weights: list[nn.Parameter] = []
     biases: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and in_body in (None, name.startswith(BODY_PREFIX)):
+        if parameter.requires_grad and in_body in (None, id(parameter) in of_body):
             (biases if "bias" in name else weights).append(parameter)
     return weights, biases
 

@@ -17,7 +17,7 @@ WARMUP_METHODS = ("linear", "constant")
 
 
 class WarmupLR(ABC):
-    """Sets each group's rate to `initial rate * warmup(k) * decay(k)`.
+    """Sets each group's learning rate to `initial rate * warmup(k) * decay(k)`.
 
     `step()` is called at the start of iteration k = 1, 2, ..., so that iteration k runs at f(k); f(0), the
     rate after construction, trains nothing. That is the family's loop, and why this is not a subclass of
@@ -58,10 +58,10 @@ class WarmupLR(ABC):
 
     @abstractmethod
     def decay(self) -> float:
-        """The factor of the rate at iteration `last_epoch`, beside the warm-up's."""
+        """The factor of the learning rate at iteration `last_epoch`, beside the warm-up's."""
 
     def get_lr(self) -> list[float]:
-        """The rate of each parameter group at iteration `last_epoch`."""
+        """The learning rate of each parameter group at iteration `last_epoch`."""
         # the order of the products is the family's: the rates agree to the last bit
         decay = self.decay()
         warmup = self._warmup()
@@ -95,7 +95,7 @@ class WarmupLR(ABC):
 
 
 class WarmupMultiStepLR(WarmupLR):
-    """After the warm-up (see WarmupLR), the rate is multiplied by `gamma` at each milestone.
+    """After the warm-up (see WarmupLR), the learning rate is multiplied by `gamma` at each milestone.
 
     Args:
         milestones: iterations, ascending.
@@ -126,7 +126,7 @@ class WarmupMultiStepLR(WarmupLR):
 
 
 class WarmupCurveLR(WarmupLR):
-    """After the warm-up (see WarmupLR), the rate falls from 1 to `end_factor` by a curve of the progress.
+    """After the warm-up (see WarmupLR), the learning rate falls to `end_factor` of itself along a curve.
 
     Iteration k of `max_iter` runs at progress (k - 1) / max_iter, the part of the run that is done; the
     warm-up is a factor on top. A run resumed with another `max_iter` continues on the new curve.
@@ -134,7 +134,7 @@ class WarmupCurveLR(WarmupLR):
     Args:
         curve: falls from 1 at progress 0 to 0 at progress 1.
         max_iter: iterations of the whole run.
-        end_factor: where the rate ends, as a fraction of where it began.
+        end_factor: where the learning rate ends, as a fraction of where it began.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class WarmupCurveLR(WarmupLR):
         """Continues after iteration `state["last_epoch"]`."""
         if state.get("max_iter", self.max_iter) != self.max_iter:
             logger.warning(
-                "SOLVER.MAX_ITER was %d and is %d now: the rate follows the new curve from here",
+                "SOLVER.MAX_ITER was %d and is %d now: the learning rate follows the new curve from here",
                 state["max_iter"],
                 self.max_iter,
             )

@@ -1,4 +1,4 @@
-"""Operations on whole BoxLists: suppression, overlaps, filtering, joining."""
+"""Operations on whole BoxLists: NMS, overlaps, filtering, joining."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 def boxlist_nms(
     boxlist: BoxList, nms_thresh: float, max_proposals: int = -1, score_field: str = "scores"
 ) -> BoxList:
-    """The boxes that survive suppression at IoU > ``nms_thresh``, by descending score.
+    """The boxes that NMS keeps, by descending score; it removes at IoU > ``nms_thresh``.
 
-    A threshold of zero or less switches suppression off; ``max_proposals`` > 0 keeps the best so many.
+    A threshold of zero or less switches NMS off; ``max_proposals`` > 0 keeps the best so many.
     """
     if nms_thresh <= 0:
         return boxlist

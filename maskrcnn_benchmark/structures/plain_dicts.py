@@ -6,7 +6,7 @@ Boxes whose x2 and y2 lie one beyond the last pixel (torchvision's) come here wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
 
-def boxlist_from_dict(target: Mapping[str, Any], image_hw: tuple[int, int]) -> BoxList:
+def boxlist_from_dict(
+    target: Mapping[str, Any], image_hw: tuple[int, int], fields: Sequence[str] = ()
+) -> BoxList:
     """A target of one image: `boxes` [G, 4] xyxy, `labels` [G] (1 the first class), and perhaps `masks`.
 
-    `masks` are binary [G, H, W], or polygons: for each instance a list of [x1, y1, x2, y2, ...]. Other keys
-    (image_id, area, ...) are left aside.
+    `masks` are binary [G, H, W], or polygons: for each instance a list of [x1, y1, x2, y2, ...]. `fields`:
+    further keys to take where they are given; others (image_id, area, ...) are ignored.
 
     Raises:
         ValueError: boxes or labels are missing, or lengths and sizes do not fit.
@@ -42,6 +44,9 @@ def boxlist_from_dict(target: Mapping[str, Any], image_hw: tuple[int, int]) -> B
         mode = "mask" if isinstance(masks, (Tensor, np.ndarray)) else "poly"
         pixels = masks.cpu() if isinstance(masks, Tensor) else masks
         boxlist.add_field("masks", SegmentationMask(pixels, (width, height), mode))
+    for name in fields:
+        if name in target:
+            boxlist.add_field(name, torch.as_tensor(target[name]))
     return boxlist
 
 

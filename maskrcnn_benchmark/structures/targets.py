@@ -27,6 +27,7 @@ class Targets(NamedTuple):
     labels: Tensor  # [N, G] int64, 1 .. C - 1
     valid: Tensor  # [N, G] bool
     polygons: PolygonBatch | None
+    fields: dict[str, Tensor]  # [N, G, ...] by name: what some head asks for beside these
 
 
 def pad_targets(
@@ -34,6 +35,7 @@ def pad_targets(
     device: torch.device | str | None = None,
     multiple: int = 8,
     num_classes: int | None = None,
+    fields: Sequence[str] = (),
 ) -> Targets:
     """Pad the boxes of N images to a common count G and send them to ``device`` without waiting.
 
@@ -41,8 +43,12 @@ def pad_targets(
     different shapes occur. Polygons are given where every image with boxes has the field "masks" (no polygons
     where there are no boxes).
 
+    `fields`: names of further fields of the BoxLists, tensors [B, ...], to pad. A field that no image of the
+    batch has, all being without boxes, is left out.
+
     Raises ValueError where only some of the images with boxes have masks, or labels are missing, or (for
-    targets in host memory, given `num_classes`, which counts the background) outside 1 to num_classes - 1.
+    targets in host memory, given `num_classes`, which counts the background) outside 1 to num_classes - 1, or
+    an image with boxes has not one of `fields`.
     """
     counts = [len(boxlist) for boxlist in targets]
     slots = max(-(-max(counts, default=0) // multiple) * multiple, multiple)
@@ -63,7 +69,8 @@ def pad_targets(
     polygons = _pad_polygons(targets, slots)
     if polygons is not None:
         polygons = PolygonBatch(*(_send(tensor, device) for tensor in polygons))
-    return Targets(_send(boxes, device), _send(labels, device), _send(valid, device), polygons)
+    padded = {name: _send(values, device) for name, values in _pad_fields(targets, fields, slots).items()}
+    return Targets(_send(boxes, device), _send(labels, device), _send(valid, device), polygons, padded)
 
 
 def _check_labels(labels: Tensor, num_classes: int, index: int) -> None:
@@ -73,6 +80,25 @@ def _check_labels(labels: Tensor, num_classes: int, index: int) -> None:
             f"target {index} of the batch has labels from {lowest} to {highest}; allowed are 1 to "
             f"{num_classes - 1}: 0 is the background, which the model's {num_classes} classes count"
         )
+
+
+def _pad_fields(targets: Sequence[BoxList], names: Sequence[str], slots: int) -> dict[str, Tensor]:
+    """The named fields as [N, slots, ...], zeros in the unused slots."""
+    padded = {}
+    for name in names:
+        there = [boxlist.get_field(name) for boxlist in targets if boxlist.has_field(name)]
+        for index, boxlist in enumerate(targets):
+            if len(boxlist) > 0 and not boxlist.has_field(name):
+                raise ValueError(
+                    f"target {index} of the batch has no field {name!r}, which a head of the model needs: "
+                    f"{boxlist}"
+                )
+        if there:
+            padded[name] = there[0].new_zeros((len(targets), slots, *there[0].shape[1:]))
+        for index, boxlist in enumerate(targets):
+            if boxlist.has_field(name):
+                padded[name][index, : len(boxlist)] = boxlist.get_field(name)
+    return padded
 
 
 def _pad_polygons(targets: Sequence[BoxList], slots: int) -> PolygonBatch | None:

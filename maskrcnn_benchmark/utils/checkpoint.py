@@ -1,5 +1,6 @@
 """The family's path to the checkpointers, which stand in weights/checkpoint.py."""
 
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer
+from maskrcnn_benchmark.weights.load import Purpose
 
-__all__ = ["Checkpointer", "DetectronCheckpointer"]
+__all__ = ["Checkpointer", "DetectronCheckpointer", "Purpose"]

@@ -76,9 +76,10 @@ def reduce_dict(input_dict: Mapping[str, Tensor], average: bool = True) -> dict[
 
 
 def mean_count(count: Tensor) -> Tensor:
-    """The mean of a 0-dim count over the processes, as float32, and at least one counted in all of them.
+    """The mean of each count, in a tensor of any shape, over the processes; float32.
 
-    A loss that divides a sum by it and whose gradient is averaged over the processes is the mean over all of
+    At least one is counted in all processes together, so that it can be divided by. A loss that divides a
+    sum by it and whose gradient is averaged over the processes is the mean over all of
     their samples, as if one process had taken the whole batch.
     """
     count = count.detach().float()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import resource
 import sys
 from pathlib import Path
 
 import torch
-
-logger = logging.getLogger("maskrcnn_benchmark.device")
 
 MIB = 1024 * 1024
 
@@ -43,21 +40,6 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)
     return device
-
-
-def compute_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type that DTYPE `name` (float32, bfloat16, float16) is trained in on this device.
-
-    A CPU without instructions for a half-precision type emulates it, several times slower than float32: there
-    it is float32, with a warning.
-    """
-    dtype: torch.dtype = getattr(torch, name)
-    if device.type != "cpu" or dtype == torch.float32 or cpu_computes(dtype):
-        return dtype
-    logger.warning(
-        "DTYPE %s: this CPU has no instructions for it; computing in float32, which is faster", name
-    )
-    return torch.float32
 
 
 def cpu_computes(dtype: torch.dtype) -> bool:

@@ -1,6 +1,18 @@
-"""Where the numbers of a run go: metrics.jsonl and TensorBoard events.
+"""Where the numbers of a run go: metrics.jsonl, TensorBoard events, and writers of your own.
 
-A record is a flat dictionary with `kind` ("train" or "evaluation"), `iteration`, and numbers.
+A record is a flat dictionary with `kind` ("train" or "evaluation"), `iteration`, and numbers. A writer of
+your own, in a module that the key IMPORTS or the option --import names:
+
+    @METRIC_WRITERS.register("print")
+    class PrintWriter:
+        def __init__(self, folder, last_iteration): ...
+
+        def write(self, record):
+            print(record)
+
+        def close(self): ...
+
+and `METRIC_WRITERS "('tensorboard', 'print')"` on the command line.
 """
 
 from __future__ import annotations
@@ -9,14 +21,18 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from maskrcnn_benchmark.utils.registry import Registry
 from maskrcnn_benchmark.utils.whole_file import open_whole
+
+logger = logging.getLogger("maskrcnn_benchmark.metrics")
 
 METRICS_FILE = "metrics.jsonl"
 Record = Mapping[str, float | int | str]
+METRIC_WRITERS = Registry("METRIC_WRITERS")  # builders of (folder of the run, iterations done)
 
 
 class MetricWriter(Protocol):
@@ -55,6 +71,7 @@ class JsonLinesWriter:
         self.file.close()
 
 
+@METRIC_WRITERS.register("tensorboard")
 class TensorBoardWriter:
     """TensorBoard scalars: losses under `train/`, results under `evaluation/`.
 
@@ -86,13 +103,23 @@ class TensorBoardWriter:
         self.writer.close()
 
 
-def open_metric_writers(folder: str | os.PathLike[str], last_iteration: int = 0) -> list[MetricWriter]:
-    """metrics.jsonl and, where tensorboard is installed, its events, in the folder of a run."""
+def open_metric_writers(
+    folder: str | os.PathLike[str], last_iteration: int = 0, names: Sequence[str] = ("tensorboard",)
+) -> list[MetricWriter]:
+    """metrics.jsonl in the folder of a run, and the writers of these names in METRIC_WRITERS.
+
+    A writer whose package is not installed is left out, with a warning.
+
+    Raises:
+        ValueError: an unknown name, with the known ones.
+    """
+    builders = {name: METRIC_WRITERS[name] for name in names}
     writers: list[MetricWriter] = [JsonLinesWriter(Path(folder) / METRICS_FILE, last_iteration)]
-    try:
-        writers.append(TensorBoardWriter(folder, last_iteration))
-    except ImportError:
-        logging.getLogger("maskrcnn_benchmark").warning("No TensorBoard events: tensorboard is not installed")
+    for name, builder in builders.items():
+        try:
+            writers.append(builder(folder, last_iteration))
+        except ImportError as error:
+            logger.warning("METRIC_WRITERS: %s is left out, a package is not installed: %s", name, error)
     return writers
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import pickle
+import re
+from collections.abc import Mapping
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -11,12 +14,66 @@ from torch import Tensor
 from maskrcnn_benchmark.utils.disk_space import room_for
 from maskrcnn_benchmark.utils.whole_file import open_whole
 
+# In torch's messages: what a file asks for beside tensors and plain values.
+UNSUPPORTED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
+
 
 def save_plain(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
     """Writes `data` to `path`, whole or not at all, once it is sure to be readable without executing code."""
     check_plain(data, os.fspath(path))
     with room_for(path, size_of(data)), open_whole(path, binary=True) as file:
         torch.save(data, file)
+
+
+def load_plain(path: str | os.PathLike[str], what: str = "file") -> dict[str, Any]:
+    """The dictionary that a file of `torch.save` holds, on the CPU; nothing in the file is executed.
+
+    what: what a message calls the file.
+
+    Raises:
+        ValueError: the file cannot be opened, is damaged, or holds anything but tensors and plain values.
+    """
+    where = f"{what} {os.fspath(path)!r}"
+    try:
+        file = open(path, "rb")  # noqa: SIM115  given a path, torch looks at the name, too
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error}") from error
+    with file:
+        data = _load_without_code(file, where)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} holds a {type(data).__name__} instead of a dictionary")
+    return dict(data)
+
+
+def _load_without_code(file: IO[bytes], where: str) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
+            f"executed. {_torch_reason(error)}"
+        ) from error
+    except Exception as error:  # a damaged file can end torch's reader in any way
+        if "TorchScript" in str(error):
+            raise ValueError(
+                f"{where} is a TorchScript archive, a program and not weights alone; nothing in it was "
+                "executed. Have its state_dict() saved"
+            ) from error
+        raise ValueError(
+            f"{where} is truncated or damaged; download it again: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a message that says something; the error's type without one."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def _torch_reason(error: Exception) -> str:
+    """What torch refused. The rest of its message advises to read the file unsafely."""
+    found = UNSUPPORTED.search(str(error))
+    return f"It asks for {found[1]}" if found else type(error).__name__
 
 
 def size_of(value: Any) -> int:

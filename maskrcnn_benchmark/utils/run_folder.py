@@ -17,6 +17,8 @@ LAST_CHECKPOINT = "last_checkpoint"
 # What a resumed run may do differently: how long it trains, what it writes and tests, where it runs.
 FREE_TO_CHANGE = (
     "OUTPUT_DIR",
+    "IMPORTS",
+    "METRIC_WRITERS",
     "MODEL.DEVICE",
     "MODEL.WEIGHT",
     "MODEL.WEIGHT_PARTIAL",

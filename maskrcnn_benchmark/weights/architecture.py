@@ -1,37 +1,22 @@
-"""Which body a file holds, told from the names and shapes of its weights."""
+"""Which body a file holds, recognised by the names and shapes of its weights."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 
-from torch import Size, Tensor
+import torch
+from torch import Size, Tensor, nn
 
-BODY_PREFIX = "backbone.body."
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.modeling.backbone.mobilenet import MOBILENET_SPECS, MobileNet
+from maskrcnn_benchmark.modeling.backbone.resnet import RESNET_SPECS
+from maskrcnn_benchmark.modeling.backbone.vgg import VGG_LAYERS
+from maskrcnn_benchmark.modeling.backbone.vovnet import VOVNET_SPECS
+from maskrcnn_benchmark.modeling.backbone.vovnet_v2 import VOVNET_V2_SPECS
+
 Shapes = Mapping[str, Size]
-VoVNetKey = tuple[tuple[int, ...], int, int]
-
-# OSA modules of the stages 2..5, layers a module, channels of the last stage's output
-VOVNETS: dict[VoVNetKey, str] = {
-    ((1, 1, 1, 1), 5, 512): "V-27-slim",
-    ((1, 1, 2, 2), 5, 1024): "V-39",
-    ((1, 1, 4, 3), 5, 1024): "V-57",
-    ((1, 1, 6, 3), 5, 1024): "V-69",
-    ((1, 2, 6, 3), 5, 1024): "V-75",
-    ((1, 3, 8, 3), 5, 1024): "V-93",
-}
-SQUEEZED_VOVNETS: dict[VoVNetKey, str] = {
-    ((1, 1, 1, 1), 3, 512): "V2-19-slim",
-    ((1, 1, 1, 1), 3, 1024): "V2-19",
-    ((1, 1, 2, 2), 5, 1024): "V2-39",
-    ((1, 1, 4, 3), 5, 1024): "V2-57",
-    ((1, 3, 9, 3), 5, 1024): "V2-99",
-}
-# blocks of the four stages; of two convolutions, of three
-BASIC_DEPTHS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
-BOTTLENECK_DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
-VGG_DEPTHS = {8: 11, 10: 13, 13: 16, 16: 19}  # convolutions -> depth with the three full layers
-MOBILENET_V3_LARGE_BLOCKS = 15
 
 
 def recognize_body(state: Mapping[str, Tensor]) -> str | None:
@@ -71,12 +56,18 @@ def _recognize_vovnet(shapes: Shapes) -> str | None:
     last = shapes.get("stage5.OSA5_1.concat.OSA5_1_concat/conv.weight")
     if last is None or len(last) != 4:
         return None
-    key = (modules, layers, last[0])
-    if not any(".ese." in name for name in shapes):
-        return VOVNETS.get(key)
-    name = SQUEEZED_VOVNETS.get(key)
-    is_depthwise = any(part.endswith("/dw_conv3x3.weight") for part in shapes)
-    return f"{name}-dw" if name and is_depthwise else name
+    found = (
+        modules,
+        layers,
+        last[0],
+        any(part.endswith("/dw_conv3x3.weight") for part in shapes),
+        any(".ese." in part for part in shapes),
+    )
+    for name, spec in (VOVNET_SPECS | VOVNET_V2_SPECS).items():
+        widest, squeezes = spec.concat_channels[-1], spec.squeeze != "never"
+        if found == (spec.modules, spec.layers_per_module, widest, spec.depthwise, squeezes):
+            return name
+    return None
 
 
 def _recognize_resnet(shapes: Shapes) -> str | None:
@@ -85,34 +76,43 @@ def _recognize_resnet(shapes: Shapes) -> str | None:
     if middle is None or len(middle) != 4 or 0 in middle:
         return None
     blocks = tuple(_count(shapes, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
-    depths = BOTTLENECK_DEPTHS if "layer1.0.conv3.weight" in shapes else BASIC_DEPTHS
     used = len(blocks) if blocks[-1] else len(blocks) - 1
-    depth = next((depth for known, depth in depths.items() if known[:used] == blocks[:used]), None)
-    groups, width = middle[0] // middle[1], middle[1]
-    if depth is None:
-        return None
-    if groups > 1:
-        return f"X-{depth}-{groups}x{width}d"
-    return {64: f"R-{depth}", 128: f"W-{depth}-2"}.get(width)
+    bottleneck, groups, width = "layer1.0.conv3.weight" in shapes, middle[0] // middle[1], middle[1]
+    alike = {
+        name: spec
+        for name, spec in RESNET_SPECS.items()
+        if spec.bottleneck == bottleneck and spec.blocks[:used] == blocks[:used]
+    }
+    for name, spec in alike.items():
+        if (spec.num_groups, spec.width_per_group) == (groups, width):
+            return name
+    # the family spells a ResNeXt as a ResNet with groups, which may be any
+    depth = next((name.split("-")[1] for name in alike), None)
+    return f"X-{depth}-{groups}x{width}d" if depth and groups > 1 else None
 
 
 def _recognize_mobilenet(shapes: Shapes) -> str | None:
-    if shapes.get("features.1.conv.0.0.weight") == (32, 1, 3, 3):
-        return "MobileNet-V2"
-    if _count(shapes, r"features\.(\d+)\.block\.") == MOBILENET_V3_LARGE_BLOCKS:
-        return "MobileNet-V3-large"
-    return None
+    found = _convolutions(shapes)
+    return next((name for name in MOBILENET_SPECS if found == _mobilenet_convolutions(name)), None)
+
+
+@cache
+def _mobilenet_convolutions(name: str) -> dict[str, Size]:
+    with torch.device("meta"):  # names and shapes only
+        body = MobileNet(MOBILENET_SPECS[name], nn.BatchNorm2d)
+    return _convolutions({entry: tensor.shape for entry, tensor in body.state_dict().items()})
+
+
+def _convolutions(shapes: Shapes) -> dict[str, Size]:
+    return {name: shape for name, shape in shapes.items() if name.startswith("features.") and len(shape) == 4}
 
 
 def _recognize_vgg(shapes: Shapes) -> str | None:
-    if shapes.get("features.0.weight") != (64, 3, 3, 3):
-        return None
-    convolutions = sum(
-        len(shape) == 4 and re.fullmatch(r"features\.\d+\.weight", name) is not None
-        for name, shape in shapes.items()
-    )
-    depth = VGG_DEPTHS.get(convolutions)
-    if depth is None:
-        return None
+    """By the widths of the convolutions; the file may hold them in any order."""
+    found = _convolutions(shapes)
+    widths = sorted(found[name][0] for name in found if re.fullmatch(r"features\.\d+\.weight", name))
     has_norms = len(shapes.get("features.1.weight", ())) == 1
-    return f"VGG-{depth}-BN" if has_norms else f"VGG-{depth}"
+    for name, layers in VGG_LAYERS.items():
+        if widths == sorted(width for width in layers if isinstance(width, int)):
+            return f"{name}-BN" if has_norms else name
+    return None

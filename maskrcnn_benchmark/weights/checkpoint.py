@@ -17,12 +17,14 @@ from maskrcnn_benchmark.utils.comm import unwrap_model
 from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.utils.run_folder import LAST_CHECKPOINT
 from maskrcnn_benchmark.utils.whole_file import open_whole
-from maskrcnn_benchmark.weights.load import LoadOptions, load_weights
+from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
+from maskrcnn_benchmark.weights.load_report import LoadReport, body_alone
+from maskrcnn_benchmark.weights.matching import beyond_body
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
-from maskrcnn_benchmark.weights.report import LoadReport
-from maskrcnn_benchmark.weights.sources.named import read_named
+from maskrcnn_benchmark.weights.sources.catalogue import published_body
 from maskrcnn_benchmark.weights.sources.read import read_weights
+from maskrcnn_benchmark.weights.sources.resolve import read_named
 
 NUMBERED = re.compile(r"model_\d{7}\.pth")
 
@@ -119,30 +121,33 @@ class Checkpointer:
     def load(
         self,
         f: str | os.PathLike[str] | None,
+        purpose: Purpose,
         partial: bool = False,
         class_names: Sequence[str] | None = None,
-        new_classes: bool = False,
     ) -> LoadReport:
-        """Takes the weights of file `f`, and nothing else, for the model; "" or None leaves it as it is.
+        """Takes the weights of file `f`, and nothing else, for the model.
 
         Args:
-            f: a path, or a name that stands for a file to be fetched (catalog://, hf://, https://).
-            partial: also what covers neither the model nor its body.
+            f: a path, or a name that stands for a file to be fetched (catalog://, hf://, https://). "" or
+                None leaves the model as it is, which only training may.
+            purpose: what for, which decides whether a body alone and other classes are accepted.
+            partial: takes whatever fits, for either purpose.
             class_names: of the model's classes, by label; those of this checkpointer without.
-            new_classes: classes that the file does not have begin anew (for training); otherwise they are
-                refused (for testing).
 
         Returns:
             What was done; `extra` in it is what the file holds beside weights, such as the iteration.
 
         Raises:
-            ValueError: no such file, damaged, of another architecture; see `load_weights`.
+            ValueError: no such file, damaged, of another architecture, or not enough for the purpose; see
+                `load_weights`.
         """
         report = LoadReport()
+        if purpose is Purpose.USE and not partial:
+            self._check_whole(f)
         if f:
             names = self.class_names if class_names is None else tuple(class_names)
             settings = flat_settings(yaml.safe_load(self.config)) if self.config else None
-            options = LoadOptions(partial, new_classes, names, settings)
+            options = LoadOptions(purpose, partial, names, settings)
             report = load_weights(self.model, read_named(f), options)
         self.logger.info("%s", report)
         for warning in report.warnings:
@@ -165,7 +170,7 @@ class Checkpointer:
             )
         raw = read_weights(path)
         data = dict(raw.content)
-        load_weights(self.model, raw, LoadOptions())
+        load_weights(self.model, raw, LoadOptions(Purpose.USE))
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler)):
             if part is not None:
                 if name not in data:
@@ -187,6 +192,14 @@ class Checkpointer:
         name = (self.save_dir / LAST_CHECKPOINT).read_text(encoding="utf-8").strip()
         beside = self.save_dir / Path(name).name
         return str(beside if beside.exists() or not Path(name).exists() else name)
+
+    def _check_whole(self, f: str | os.PathLike[str] | None) -> None:
+        """Refuses, before anything is downloaded, what is known not to be a whole detector."""
+        if not f:
+            raise ValueError("no weights to use: give MODEL.WEIGHT path.pth; without, the model is random")
+        if entry := published_body(os.fspath(f)):
+            missing = beyond_body(self.model.state_dict())
+            raise ValueError(body_alone(f"weights {os.fspath(f)}", entry.body, missing))
 
     def _description(self) -> dict[str, Any]:
         """What every checkpoint says of itself."""
@@ -218,6 +231,23 @@ class DetectronCheckpointer(Checkpointer):
         super().__init__(
             model, optimizer, scheduler, save_dir, save_to_disk, logger, keep, cfg.dump(), class_names
         )
+
+    def load(
+        self,
+        f: str | os.PathLike[str] | None,
+        purpose: Purpose | None = None,
+        partial: bool = False,
+        class_names: Sequence[str] | None = None,
+    ) -> LoadReport:
+        """As `Checkpointer.load`; the family's call `load(cfg.MODEL.WEIGHT)` states no purpose.
+
+        It is TRAINING where this checkpointer has an optimizer, as in the family's training, and USE where it
+        has none, as in its test and demo. Without a file the model stays as it is.
+        """
+        if purpose is None:
+            trains = self.optimizer is not None or not f
+            purpose = Purpose.TRAINING if trains else Purpose.USE
+        return super().load(f, purpose, partial, class_names)
 
 
 def read_checkpoint(f: str | os.PathLike[str]) -> dict[str, Any]:

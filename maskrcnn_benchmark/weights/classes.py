@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.coco_classes import COCO_CLASSES
+from maskrcnn_benchmark.weights.matching import shortened
 
 BACKGROUND = "__background__"
 BACKGROUND_NAMES = (BACKGROUND, "background")
@@ -16,6 +16,18 @@ CLASS_LAYER = re.compile(r"roi_heads\.(.+\.)?(cls_score|bbox_pred|mask_fcn_logit
 # Rows that each class has in a layer.
 ROWS_PER_CLASS = {"cls_score": 1, "bbox_pred": 4, "mask_fcn_logits": 1}
 SHOWN = 12
+# The 80 classes of COCO's detection task, by ascending category id; the first is label 1.
+COCO_CLASSES = (
+    *("person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"),
+    *("traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse"),
+    *("sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie"),
+    *("suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat", "baseball glove"),
+    *("skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon"),
+    *("bowl", "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut"),
+    *("cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "mouse"),
+    *("remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book"),
+    *("clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,11 +50,53 @@ class ClassTable:
         width = max(len(name) for name, _, _ in self.layers)
         lines = [f"{'class-dependent layer':{width}}  in the file      in the model"]
         lines += [f"{name:{width}}  {_sizes(a):<15}  {_sizes(b)}" for name, a, b in self.layers]
-        lines.append(f"classes taken by name: {_shortened(taken)}; initialised anew: {_shortened(new)}")
+        lines.append(f"classes taken by name: {_shortened(taken)}; new, still random: {_shortened(new)}")
         return "\n".join(lines)
 
     def _name(self, index: int) -> str:
         return self.names[index] if self.names else str(index)
+
+
+def fit_classes(
+    state: dict[str, Tensor],
+    recorded: Sequence[str] | None,
+    model: nn.Module,
+    class_names: Sequence[str] | None,
+    may_begin_anew: bool,
+    warnings: list[str],
+    where: str,
+) -> tuple[dict[str, Tensor], ClassTable | None]:
+    """The weights with the class-dependent layers in the model's classes, and what became of these layers.
+
+    recorded: the class names that the file holds; () where nothing may be assumed of them. None as the
+    second result: the classes are the same, or there are none.
+
+    Raises:
+        ValueError: the model has classes that the file does not know, and the purpose is use.
+    """
+    model_state = model.state_dict()
+    theirs, ours = class_count(state), class_count(model_state)
+    if theirs is None or ours is None:
+        return state, None
+    file_names = None if recorded == () else names_of_file(recorded, theirs)
+    if file_names is not None and len(file_names) != theirs:
+        warnings.append(f"the file names {len(file_names)} classes and has {theirs}: its names are ignored")
+        file_names = None
+    model_names = _names_of_model(class_names, ours)
+    rows = choose_rows(theirs, file_names, ours, model_names)
+    layers = dependent_layers(state, model_state)
+    if rows == list(range(theirs)) or not layers:
+        return state, None
+    new = [index for index, row in enumerate(rows) if row is None]
+    if (theirs != ours or new) and not may_begin_anew:
+        raise ValueError(_other_classes(where, theirs, ours, file_names, model_names))
+    table = ClassTable(
+        tuple((key, tuple(state[key].shape), tuple(model_state[key].shape)) for key in layers),
+        theirs,
+        tuple(rows),
+        model_names or (),
+    )
+    return state | take_rows(state, model_state, rows, theirs), table
 
 
 def with_background(names: Sequence[str]) -> tuple[str, ...]:
@@ -77,7 +131,7 @@ def choose_rows(
     model_count: int,
     model_names: Sequence[str] | None,
 ) -> list[int | None]:
-    """For each class of the model, the class of the file with its name; None for a class to begin anew.
+    """For each class of the model, the class of the file with its name; None for a new class.
 
     Where either side knows no names, an equal number of classes is taken to mean the same ones.
     """
@@ -125,6 +179,38 @@ def dependent_layers(state: Mapping[str, Tensor], model_state: Mapping[str, Tens
             ]:
                 found.append(key)
     return found
+
+
+def _names_of_model(class_names: Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    """The model's class names with the background; ValueError where they are not as many as its classes."""
+    if class_names is None:
+        return None
+    names = with_background(class_names)
+    if len(names) != count:
+        raise ValueError(
+            f"{len(names) - 1} class names and the background for a model of {count} classes; "
+            f"set MODEL.ROI_BOX_HEAD.NUM_CLASSES {len(names)}"
+        )
+    return names
+
+
+def _other_classes(
+    where: str,
+    theirs: int,
+    ours: int,
+    file_names: Sequence[str] | None,
+    model_names: Sequence[str] | None,
+) -> str:
+    if theirs != ours:
+        difference = f"the file has {theirs} classes with the background, the model {ours}"
+        mend = f"set MODEL.ROI_BOX_HEAD.NUM_CLASSES {theirs} and test on data of the file's classes"
+    else:
+        unknown = [name for name in model_names or () if name not in (file_names or ())]
+        difference = f"the file does not know the data's classes {shortened(unknown)}"
+        mend = "test on data of the file's classes"
+    return (
+        f"{where}: {difference}; {mend}, or train it for the new ones: tools/train_net.py MODEL.WEIGHT <file>"
+    )
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

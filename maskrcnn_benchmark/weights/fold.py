@@ -1,23 +1,61 @@
-"""Differences between a source's input and norms and this project's, taken up by the weights themselves."""
+"""Folds into the weights what a source does differently: its input's pixels, and the eps of its norms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX
-from maskrcnn_benchmark.weights.converted import PixelStatistics
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
 
+ORDERS = ("bgr", "rgb")
 VARIANCE = "running_var"
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """What a network takes for an image: (pixel - mean) / std for each channel, in the network's order.
+
+    order: "bgr" | "rgb". mean, std: one value a channel, in that order, for pixels of 0..255.
+
+    Raises:
+        ValueError: an unknown order, not three values, or a std that is not positive.
+    """
+
+    order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ValueError(f"order of the channels {self.order!r}: allowed are {', '.join(ORDERS)}")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3:
+                raise ValueError(f"{name} of the pixels {values}: give three values, for {self.order}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std of the pixels {self.std}: give values above 0")
+
+
+def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
+    """What the model takes for an image; None for a model that does not normalise."""
+    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
+    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
+        return None
+    is_bgr = bool(getattr(model, "to_bgr255", True))
+    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
+    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
+    return PixelStatistics(
+        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
+    )
 
 
 @torch.no_grad()
 def fold_pixels(
     state: Mapping[str, Tensor], source: PixelStatistics, target: PixelStatistics
 ) -> dict[str, Tensor]:
-    """Changes a body's first convolution so that it takes images as `target` gives them.
+    """Changes a body's first convolution to take images as `target` gives them.
 
     With u = (pixel - source.mean) / source.std and t = (pixel - target.mean) / target.std, u is t times a
     factor plus a constant in every channel: the factor goes into the convolution's weights, the channels are
@@ -70,7 +108,7 @@ def first_convolution(state: Mapping[str, Tensor]) -> str:
     ]
     if len(found) != 1:
         raise ValueError(
-            f"the convolution that takes the image is not to be told: convolutions over three channels under "
+            f"the first convolution cannot be found: convolutions over three channels under "
             f"{BODY_PREFIX} are {', '.join(found) or 'none'}"
         )
     return found[0]
@@ -135,5 +173,5 @@ def adapt_batch_norm_eps(
 
 
 def _like(value: Tensor, original: Tensor) -> Tensor:
-    """In the type of the original, or float32 where that is of half precision."""
+    """In the dtype of the original, but float32 where that is float16 or bfloat16."""
     return value.to(original.dtype if original.dtype == torch.float64 else torch.float32)

@@ -1,34 +1,35 @@
-"""The weights of a file, whoever wrote it, for a model: for all of it, for all of its body, or a refusal."""
+"""Loads the weights of any file into a model: all of it, all of its body, or a refusal."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.weights.checks import (
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.classes import fit_classes
+from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.converters.converted import Converted
+from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels, pixel_statistics
+from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
     in_single_precision,
     plain,
     without_anchors,
 )
-from maskrcnn_benchmark.weights.class_fit import fit_classes
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.load_report import LoadReport, explain
 from maskrcnn_benchmark.weights.matching import (
-    BODY_PREFIX,
+    WeightMatch,
     match_state,
     shared_names,
     strip_prefix_if_present,
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
-from maskrcnn_benchmark.weights.refusal import explain, lacks_stem
-from maskrcnn_benchmark.weights.report import LoadReport
 from maskrcnn_benchmark.weights.sources.read import RawFile
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
@@ -36,18 +37,30 @@ logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
 NOT_EXTRA = ("model", "state_dict", "blobs", "optimizer", "scheduler", "config", "class_names", "format")
 
 
+class Purpose(Enum):
+    """Why weights are loaded, which decides how much of the model a file must cover.
+
+    TRAINING: training starts from them. A body alone (ImageNet weights) is enough, and classes that the file
+    does not have keep their initial values.
+    USE: the model is tested, measured, resumed or shown images. The file must hold every weight, for the
+    model's own classes; anything less is refused, because the rest would stay random.
+    """
+
+    TRAINING = "training"
+    USE = "use"
+
+
 @dataclass(frozen=True)
 class LoadOptions:
     """How a file may be taken.
 
-    partial: also what covers neither the model nor its body. new_classes: classes that the file does not have
-    begin anew (training); otherwise they are a reason to refuse (testing). class_names: the model's, the
+    purpose: see Purpose. partial: takes whatever fits, for either purpose. class_names: the model's, the
     background first, where they are known. settings: the model's config as `SECTION.KEY -> value`; without it
     nothing is compared.
     """
 
+    purpose: Purpose
     partial: bool = False
-    new_classes: bool = False
     class_names: tuple[str, ...] | None = None
     settings: Mapping[str, object] | None = None
 
@@ -67,12 +80,13 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     given = _under_our_names(raw, options, report, where)
     check_finite(given.state, where)
     state = without_anchors(in_single_precision(given.state, report), model, report)
-    may_begin_anew = options.new_classes or options.partial
-    state = fit_classes(state, given.class_names, model, options.class_names, may_begin_anew, report, where)
+    may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
+    state, report.classes = fit_classes(
+        state, given.class_names, model, options.class_names, may_begin_anew, report.warnings, where
+    )
     model_state = model.state_dict()
     match = match_state(model_state, state, shared_names(model))
-    accepted = match.is_complete or match.is_body or (options.partial and bool(match.loaded))
-    if not accepted or (lacks_stem(match) and not options.partial):
+    if not _is_enough(match, options):
         logger.info("%s, what does not fit:\n%s", where, match.listing())
         raise ValueError(explain(where, match, state, model_state))
     chosen = {key: state[name] for key, name in match.loaded.items()}
@@ -84,6 +98,15 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     report.loaded, report.kept = match.loaded, match.missing
     report.unused = match.unexpected + match.wrong_shape
     return report
+
+
+def _is_enough(match: WeightMatch, options: LoadOptions) -> bool:
+    """Whether what the file covers of the model serves the purpose."""
+    if options.partial:
+        return bool(match.loaded)
+    if match.is_body:
+        return options.purpose is Purpose.TRAINING
+    return match.is_complete
 
 
 @dataclass(frozen=True)
@@ -102,7 +125,7 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
     provenance = provenance_of(raw)
     state = strip_prefix_if_present(raw.state)
     if provenance.is_own:
-        version = f"format {provenance.version}" if provenance.version else "from before formats had numbers"
+        version = f"format {provenance.version}" if provenance.version else "older than numbered formats"
         report.source = f"this project's {raw.kind}, {version}"
         _check_requirements(provenance.requires, options, report, where)
         compare_settings(options.settings or {}, provenance.settings, report)
@@ -158,16 +181,3 @@ def _folded(
             "the first convolution takes the config's pixels: order, mean and deviation folded in"
         )
     return adapt_batch_norm_eps(chosen, converted.batch_norm_eps, model)
-
-
-def pixel_statistics(model: nn.Module) -> PixelStatistics | None:
-    """What the model takes for an image; None for a model that does not normalise."""
-    mean, std = getattr(model, "pixel_mean", None), getattr(model, "pixel_std", None)
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return None
-    is_bgr = bool(getattr(model, "to_bgr255", True))
-    scale = 1.0 if is_bgr else 255.0  # red, green, blue come in 0..1
-    means, stds = ([float(v) * scale for v in values.flatten()] for values in (mean, std))
-    return PixelStatistics(
-        "bgr" if is_bgr else "rgb", (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-BODY_PREFIX = "backbone.body."
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+
 # The C4 detectors' heads contain the body's last stage.
 BODY_PART_OF_HEADS = ".feature_extractor.head.layer4."
 # What a classifier trained on ImageNet has beyond the body.
@@ -51,8 +52,7 @@ class WeightMatch:
             ("of another shape", self.wrong_shape),
         ):
             if keys:
-                more = f", and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-                parts.append(f"{len(keys)} {title}: {', '.join(keys[:SHOWN])}{more}")
+                parts.append(f"{len(keys)} {title}: {', '.join(keys[:SHOWN])}{_and_more(keys)}")
         return "; ".join(parts)
 
     def listing(self) -> str:
@@ -70,6 +70,11 @@ def is_of_body(key: str) -> bool:
 def is_derived(key: str) -> bool:
     """Whether an entry follows from the config or the training alone and is no weight."""
     return CELL_ANCHORS in key or key.endswith(BATCH_COUNT)
+
+
+def beyond_body(names: Iterable[str]) -> list[str]:
+    """The entries of a detector that its body's weights do not fill."""
+    return [name for name in names if not is_of_body(name) and not is_derived(name)]
 
 
 def strip_prefix_if_present(state: Mapping[str, Tensor], prefix: str = "module.") -> dict[str, Tensor]:
@@ -138,3 +143,12 @@ def match_state(
     used = {source for source in found.values() if source is not None}
     match.unexpected = [key for key in loaded if key not in used and not is_derived(key)]
     return match
+
+
+def shortened(names: Sequence[str]) -> str:
+    """The number of names and the first of them."""
+    return f"{len(names)} ({', '.join(names[:SHOWN])}{_and_more(names)})"
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

@@ -22,7 +22,7 @@ EARLY_MARKS = ("random_states", "results")
 class Provenance:
     """The facts in a file beside its tensors; of other projects' files nothing but an iteration.
 
-    is_own: whether this project wrote it. version: 0 for its checkpoints from before versions.
+    is_own: whether this project wrote it. version: 0 for its checkpoints older than versions.
     config: yaml text, "" where the file has none. class_names: by label, the background first.
     requires: config keys and the values that the weights need.
     """

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskrcnn_benchmark.utils.disk_space import room_for
 from maskrcnn_benchmark.utils.whole_file import open_whole
+from maskrcnn_benchmark.weights.matching import beyond_body
 from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, Provenance, provenance_of
 from maskrcnn_benchmark.weights.sources.read import RawFile
 
@@ -48,7 +49,8 @@ def save_publishable(
     Raises:
         DiskFullError: no room; what was there before stays.
     """
-    metadata = {"format": FORMAT, "version": json.dumps(VERSION), "row": row_of(config)}
+    row = row_of(config) if beyond_body(state) else ""  # a body alone is no row, whatever it was trained for
+    metadata = {"format": FORMAT, "version": json.dumps(VERSION), "row": row}
     if config:
         metadata["config"] = published_config(config)
     if class_names is not None:

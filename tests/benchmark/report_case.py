@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from maskrcnn_benchmark.benchmark.measures import (
+from maskrcnn_benchmark.benchmark.results import SCHEMA_VERSION, Environment, Results, Settings
+from maskrcnn_benchmark.benchmark.row import (
     FASTER,
     MASK,
     OURS,
@@ -20,7 +21,6 @@ from maskrcnn_benchmark.benchmark.measures import (
     TrainingMemory,
     TrainingThroughput,
 )
-from maskrcnn_benchmark.benchmark.results import SCHEMA_VERSION, Environment, Results, Settings
 
 # Milliseconds and MiB of the made-up rows.
 TIMES = {"R-50": 200.0, "R-101": 260.0, "V-39": 190.0, "V-57": 220.0, "X-101-32x4d": 410.0}
@@ -95,7 +95,7 @@ def on_cpu(whole: Row, resident: float, tensors: float | None) -> Row:
 
 
 def with_ap(whole: Row, box: float, mask: float | None = None) -> Row:
-    """The row with AP measured, 0..1; no small objects in the data set."""
+    """The row with AP measured, 0..1; no small objects in the dataset."""
 
     def scores(ap: float) -> dict[str, float | None]:
         return {"AP": ap, "AP50": ap + 0.2, "APs": None, "APm": ap + 0.03, "APl": ap + 0.1}

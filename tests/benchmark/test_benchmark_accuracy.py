@@ -1,4 +1,4 @@
-"""Weights and a data set: AP by the same evaluator as a test, and weights of another row refused."""
+"""Weights and a dataset: AP by the same evaluator as a test, and weights of another row refused."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from benchmark.tiny_case import SIZE, tiny_config, tiny_settings
 from engine.inference_case import write_dataset
 
 from maskrcnn_benchmark.benchmark.measure.accuracy import measure_ap
-from maskrcnn_benchmark.benchmark.measures import AveragePrecision
-from maskrcnn_benchmark.benchmark.rows import RowSpec
+from maskrcnn_benchmark.benchmark.row import AveragePrecision
 from maskrcnn_benchmark.benchmark.run.job import PARTS, Job
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
-from maskrcnn_benchmark.benchmark.run.prepare import make_prepared
+from maskrcnn_benchmark.benchmark.run.ready_row import make_ready_row
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.engine.full_test import run_test
 
 CPU = torch.device("cpu")
 
 
 def job_with_data(folder: Path, body: str = "V-27-slim-FPN") -> Job:
-    """A row with a data set of three images; its weights file is still to be written."""
+    """A row with a dataset of three images; its weights file is still to be written."""
     data = folder / "data"
     data.mkdir(exist_ok=True)
     write_dataset(data, 3)
@@ -38,9 +38,9 @@ def job_with_data(folder: Path, body: str = "V-27-slim-FPN") -> Job:
 def save_weights(job: Job) -> None:
     """The job's own random weights as its weights file."""
     torch.manual_seed(0)
-    ready = make_prepared(replace(job, weights=None), CPU)
+    ready = make_ready_row(replace(job, weights=None), CPU)
     with torch.no_grad():
-        ready.settle_weights()
+        ready.load_weights()
     assert job.weights is not None
     torch.save({"model": ready.subject.model.state_dict()}, job.weights)
 
@@ -48,8 +48,8 @@ def save_weights(job: Job) -> None:
 def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
     job = job_with_data(tmp_path)
     save_weights(job)
-    ready = make_prepared(job, CPU)
-    assert "row.pth" in ready.settle_weights()
+    ready = make_ready_row(job, CPU)
+    assert "row.pth" in ready.load_weights()
     assert ready.scoring is not None
     found = measure_ap(ready.subject.model, ready.scoring, str(job.weights), CPU)
     assert isinstance(found, AveragePrecision)
@@ -63,8 +63,8 @@ def test_ap_is_that_of_a_test(tmp_path: Path) -> None:
         assert None in scores.values(), "no large object in these images"
 
 
-def test_images_are_those_of_the_data_set(tmp_path: Path) -> None:
-    images = make_prepared(replace(job_with_data(tmp_path), weights=None), CPU).images
+def test_images_are_those_of_the_dataset(tmp_path: Path) -> None:
+    images = make_ready_row(replace(job_with_data(tmp_path), weights=None), CPU).images
     sample = images.test_image(4)
     assert sample.original_wh == (60, 40)
     assert sorted(sample.image.shape[1:]) == [SIZE[0], 192]
@@ -76,6 +76,30 @@ def test_images_are_those_of_the_data_set(tmp_path: Path) -> None:
 
 def test_weights_of_another_row_are_refused(tmp_path: Path) -> None:
     save_weights(job_with_data(tmp_path))
-    other = make_prepared(job_with_data(tmp_path, "V-39-FPN"), CPU)
+    other = make_ready_row(job_with_data(tmp_path, "V-39-FPN"), CPU)
     with pytest.raises(ValueError, match=r"row\.pth"):
-        other.settle_weights()
+        other.load_weights()
+
+
+def test_classes_that_the_weights_do_not_know_are_refused(tmp_path: Path) -> None:
+    """As many classes, but not the dataset's: AP would be that of other objects."""
+    job = job_with_data(tmp_path)
+    save_weights(job)
+    assert job.weights is not None
+    content = torch.load(job.weights, weights_only=True)
+    names = ["__background__", "this", "that"]
+    description = {"format": "maskrcnn_benchmark", "version": 1, "config": "", "class_names": names}
+    torch.save(description | content, job.weights)
+    with pytest.raises(ValueError, match="the file does not know the data's classes 2"):
+        make_ready_row(job, CPU).load_weights()
+
+
+def test_a_body_alone_is_refused(tmp_path: Path) -> None:
+    """Its row would be that of random heads."""
+    job = job_with_data(tmp_path)
+    save_weights(job)
+    assert job.weights is not None
+    state = torch.load(job.weights, weights_only=True)["model"]
+    torch.save({name: tensor for name, tensor in state.items() if ".body." in name}, job.weights)
+    with pytest.raises(ValueError, match=r"row\.pth: a body alone \(V-27-slim\)"):
+        make_ready_row(job, CPU).load_weights()

@@ -10,12 +10,13 @@ import torch
 from benchmark.tiny_case import tiny_cfg, tiny_detector
 from torch import nn
 
-from maskrcnn_benchmark.benchmark.measure.flops import count_macs
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages, make_images
-from maskrcnn_benchmark.benchmark.measure.memory import PEAK_RSS_LABEL, SavedTensors, read_training_memory
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages, make_images
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split, measure_times
+from maskrcnn_benchmark.benchmark.measure.macs import count_macs
+from maskrcnn_benchmark.benchmark.measure.memory import PEAK_RSS_LABEL, peak_training_memory
+from maskrcnn_benchmark.benchmark.measure.saved_tensors import SavedTensors
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, StageMeter, replaced, watched
 from maskrcnn_benchmark.benchmark.measure.subject import Counts, OurDetector
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split, measure_times
 from maskrcnn_benchmark.benchmark.measure.training import TrainingRun, training_throughput
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils.device import MIB
@@ -29,7 +30,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     images, subject = make_images(cfg, None, seed=0), tiny_detector(cfg)
     assert isinstance(images, DrawnImages)
     with torch.no_grad():
-        subject.prepare_load(images)
+        subject.scale_random_weights(images)
     return subject, images
 
 
@@ -174,17 +175,17 @@ def test_training_steps_leave_weights_alone(case: Case, tmp_path: Path) -> None:
     cfg = tiny_cfg(tmp_path)
     subject = tiny_detector(cfg)
     with torch.no_grad():
-        subject.prepare_load(case[1])
+        subject.scale_random_weights(case[1])
     before = [parameter.clone() for parameter in subject.model.parameters()]
     run = TrainingRun(subject, make_optimizer(cfg, subject.model), case[1], images_per_process=2)
     run.warm_up()
     seconds = run.run(2)
-    memory = read_training_memory(torch.device("cpu"), idle_mib=1.0, steps=2)
+    memory = peak_training_memory(torch.device("cpu"), idle_mib=1.0, steps=2)
     assert memory.label == PEAK_RSS_LABEL
     assert memory.peak_rss_mib is not None and memory.peak_rss_mib > 100
     assert memory.allocated_mib is None
-    rate = training_throughput(seconds, 2)
-    assert rate.total == rate.per_process == pytest.approx(2 / ((seconds[0] + seconds[1]) / 2))
+    found = training_throughput(seconds, 2)
+    assert found.total == found.per_process == pytest.approx(2 / ((seconds[0] + seconds[1]) / 2))
     assert all(torch.equal(*pair) for pair in zip(before, subject.model.parameters(), strict=True))
     stages = {each.module.split(".")[0] for each in run.breakdown()}
     assert stages >= {"backbone", "rpn", "roi_heads"}

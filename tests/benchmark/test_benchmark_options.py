@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from benchmark.tiny_case import tiny_config, tiny_settings
 
-from maskrcnn_benchmark.benchmark.measures import OURS
-from maskrcnn_benchmark.benchmark.report.protocol import describe_protocol
-from maskrcnn_benchmark.benchmark.rows import CONFIGS, TABLE_ROWS, RowSpec, find_rows
+from maskrcnn_benchmark.benchmark.measure.protocol import describe_protocol
+from maskrcnn_benchmark.benchmark.row import OURS
 from maskrcnn_benchmark.benchmark.run.options import Asked, find_weights, make_settings
 from maskrcnn_benchmark.benchmark.run.plan import plan_rows
+from maskrcnn_benchmark.benchmark.run.selection import CONFIGS, TABLE_ROWS, RowSpec, find_rows
 
 PUBLISHED = [
     *(("R-50-FPN", "Faster R-CNN"), ("R-101-FPN", "Faster R-CNN"), ("V-39-FPN", "Faster R-CNN")),
@@ -65,13 +65,13 @@ def test_wrong_wishes(asked: Asked, message: str) -> None:
         make_settings(asked, "cpu")
 
 
-def test_a_data_set_that_is_not_there_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_dataset_that_is_not_there_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MASKRCNN_BENCHMARK_DATASETS", str(tmp_path))
     settings, missing = make_settings(Asked(dataset="coco_2017_val"), "cpu")
     assert settings.dataset is None
     assert settings.sizes_from == "COCO statistics"
     assert "instances_val2017.json" in missing
-    assert "AP needs a data set (--dataset) and a weights file" in missing
+    assert "AP needs a dataset (--dataset) and a weights file" in missing
     plan = plan_rows([RowSpec("tiny", tiny_config(tmp_path))], settings, "cpu", {}, missing)
     assert plan[0].notes == (missing,)
 

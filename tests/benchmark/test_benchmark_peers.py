@@ -6,10 +6,11 @@ import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 
-from maskrcnn_benchmark.benchmark.measure.load import DrawnImages
+from maskrcnn_benchmark.benchmark.measure.images import DrawnImages
+from maskrcnn_benchmark.benchmark.measure.inference import measure_split
 from maskrcnn_benchmark.benchmark.measure.peers import TorchvisionDetector, build_torchvision
-from maskrcnn_benchmark.benchmark.measure.timing import measure_split
-from maskrcnn_benchmark.benchmark.measures import MASK
+from maskrcnn_benchmark.benchmark.row import MASK
+from maskrcnn_benchmark.engine.precision import FLOAT32
 
 NUM_CLASSES = 81
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def peer() -> TorchvisionDetector:
     torch.manual_seed(0)
-    return TorchvisionDetector(build_torchvision(MASK, NUM_CLASSES, 128, 200), CPU, torch.float32)
+    return TorchvisionDetector(build_torchvision(MASK, NUM_CLASSES, 128, 200), CPU, FLOAT32)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_it_is_the_published_function(peer: TorchvisionDetector) -> None:
 
 def test_the_same_measures(peer: TorchvisionDetector, images: DrawnImages) -> None:
     with torch.no_grad():
-        how = peer.prepare_load(images)
+        how = peer.scale_random_weights(images)
     split, load = measure_split(peer, images, 1, True, how)
     assert 300 <= load.proposals <= 1000
     assert 90 <= load.detections <= 100

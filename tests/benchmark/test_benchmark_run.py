@@ -21,7 +21,7 @@ from maskrcnn_benchmark.benchmark.run import child
 from maskrcnn_benchmark.benchmark.run.child import is_out_of_memory
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
 from maskrcnn_benchmark.benchmark.run.processes import Interrupted, Processes
-from maskrcnn_benchmark.benchmark.run.start import check_folder, resume, start_results
+from maskrcnn_benchmark.benchmark.run.resume import check_folder, resume, start_results
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 # The child with 2 GiB more than it holds once everything is imported.
@@ -175,7 +175,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
     """The parent is killed without a chance to end its child."""
     pid_file = tmp_path / "pid"
     child = (
-        "import os, pathlib, time; from maskrcnn_benchmark.benchmark.run.lifeline import die_with_parent; "
+        "import os, pathlib, time; from maskrcnn_benchmark.benchmark.run.child import die_with_parent; "
         f"die_with_parent(os.getppid()); pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); "
         "time.sleep(600)"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import InferenceTimes, Row
-from maskrcnn_benchmark.benchmark.report.compare import compare
+from maskrcnn_benchmark.benchmark.report.compare_runs import compare
 from maskrcnn_benchmark.benchmark.results import Results, load_results, save_results
+from maskrcnn_benchmark.benchmark.row import InferenceTimes, Row
 
 
 def timed(times: list[float], name: str = "V-39") -> Row:
@@ -112,7 +112,7 @@ def test_rows_that_fail_now_and_rows_of_one_run_alone() -> None:
     assert text.startswith("a.json: 2026-11-21")
 
 
-def test_computing_types_and_peers_are_rows_of_their_own() -> None:
+def test_dtypes_and_peers_are_rows_of_their_own() -> None:
     peer = replace(case.row("R-50"), implementation="torchvision")
     before = case.results((case.row("R-50"), case.row("R-50", dtype="bfloat16")), (peer,))
     slower = case.row("R-50", dtype="bfloat16", scale=1.2)

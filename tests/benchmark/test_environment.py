@@ -51,11 +51,11 @@ def test_a_gpu_is_asked_by_its_own_number(monkeypatch: pytest.MonkeyPatch) -> No
         torch.cuda, "get_device_properties", lambda _device: SimpleNamespace(uuid="12-34"), raising=False
     )
 
-    def answer(command: list[str]) -> str | None:
+    def output_of(command: list[str]) -> str | None:
         asked.append(command)
         return "[N/A]" if "power" in command[2] else "1980 MHz"
 
-    monkeypatch.setattr(environment, "_answer", answer)
+    monkeypatch.setattr(environment, "_output_of", output_of)
     assert environment.nvidia_smi("clocks.sm", torch.device("cuda", 0)) == "1980 MHz"
     assert environment.nvidia_smi("power.limit", torch.device("cuda", 0)) is None
     assert all("--id=GPU-12-34" in command for command in asked)

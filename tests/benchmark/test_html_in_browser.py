@@ -13,7 +13,7 @@ import pytest
 from benchmark import report_case as case
 
 from maskrcnn_benchmark.benchmark.published import published_rows
-from maskrcnn_benchmark.benchmark.report.html_report import write_html
+from maskrcnn_benchmark.benchmark.report.html_page import write_html
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 BROWSER_VARIABLES = ("CHROME", "CHROME_PATH", "PLAYWRIGHT_CHROMIUM_EXECUTABLE_PATH")

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
-from maskrcnn_benchmark.benchmark.report.html_plots import family_of, plots
-from maskrcnn_benchmark.benchmark.report.html_report import html_text
-from maskrcnn_benchmark.benchmark.report.report_rows import report_groups
-from maskrcnn_benchmark.benchmark.report.svg_axis import make_axis, tick_words
+from maskrcnn_benchmark.benchmark.report.beside_published import report_groups
+from maskrcnn_benchmark.benchmark.report.html_page import html_text
+from maskrcnn_benchmark.benchmark.report.html_plots import colour_of, plots
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 VOID = {"meta", "link", "br"}
 
@@ -43,7 +42,7 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def two_types() -> tuple[Any, ...]:
+def two_dtypes() -> tuple[Any, ...]:
     return tuple(
         case.row(body, detector, dtype)
         for dtype in ("float32", "bfloat16")
@@ -54,8 +53,8 @@ def two_types() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize(
     "rows",
-    [None, (), (case.failed(case.row()),), (case.row("X-101-32x4d"),), two_types()],
-    ids=["everything", "no rows", "only a failed one", "no R-50", "two types"],
+    [None, (), (case.failed(case.row()),), (case.row("X-101-32x4d"),), two_dtypes()],
+    ids=["everything", "no rows", "only a failed one", "no R-50", "two dtypes"],
 )
 def test_every_run_gives_whole_html_that_loads_nothing(rows: tuple[Any, ...] | None) -> None:
     text = html_text(case.results(rows))
@@ -81,13 +80,13 @@ def test_points_say_where_their_ap_comes_from() -> None:
     assert "V-39, published: Box AP 39.8 at 1.00 of R-50" in drawn
     assert "V-57: 220 ms measured, 1.10 of R-50, Box AP 40.8 published" in drawn
     assert "R-101: failed" not in drawn and "R-101, published: Mask AP 36.7 at 1.23 of R-50" in drawn
-    assert drawn.count('class="full vovnet"') == 2, "measured AP: once against time, once against memory"
+    assert drawn.count('class="full teal"') == 2, "measured AP: once against time, once against memory"
 
 
 def test_without_r50_only_measured_points_are_drawn() -> None:
     drawn = plots(report_groups(case.results((case.row("V-39"), case.row("V-57")))))
     assert "V-39: 190 ms measured, Box AP 39.8 published" in drawn
-    assert "R-50 was not measured" in drawn and "hollow vovnet" not in drawn
+    assert "R-50 was not measured" in drawn and "hollow teal" not in drawn
     assert "and measured" not in drawn
     two = (case.row("R-50"), replace(case.row("R-50", scale=2.0), config="a_1x.yaml", name="slow"))
     mixed = plots(report_groups(case.results((*two, replace(case.row("V-39"), config="b_1x.yaml")))))
@@ -99,36 +98,12 @@ def test_without_r50_only_measured_points_are_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "family"),
+    ("body", "colour"),
     [
-        *(("V-39", "vovnet"), ("V2-39", "vovnet"), ("V2-19-slim-dw", "vovnet"), ("V-39-GN", "vovnet")),
-        *(("R-50-GN", "resnet"), ("W-50-2", "resnet"), ("X-101-32x4d", "resnext")),
-        *(("VGG-16", "other"), ("MobileNet-V2", "other")),
+        *(("V-39", "teal"), ("V2-39", "teal"), ("V2-19-slim-dw", "teal"), ("V-39-GN", "teal")),
+        *(("R-50-GN", "brown"), ("W-50-2", "brown"), ("X-101-32x4d", "purple")),
+        *(("VGG-16", "grey"), ("MobileNet-V2", "grey")),
     ],
 )
-def test_families(body: str, family: str) -> None:
-    assert family_of(body) == family
-
-
-@pytest.mark.parametrize("values", [[1.0], [0.95, 1.0, 1.31], [37.4, 42.1], [200.0, 2300.0], [0.001, 0.0012]])
-def test_axes_are_round_and_hold_everything(values: list[float]) -> None:
-    axis = make_axis(values, 40, 400)
-    places = [axis.place(value) for value in values]
-    assert all(40 < place < 400 for place in places) and places == sorted(places)
-    ticks = axis.ticks()
-    assert 2 <= len(ticks) <= 10
-    assert axis.place(ticks[0]) == pytest.approx(40) and axis.place(ticks[-1]) == pytest.approx(400)
-
-
-@pytest.mark.parametrize(
-    ("value", "step", "words"),
-    [
-        (1.0, 0.1, "1.0"),
-        (1.25, 0.25, "1.25"),
-        (0.975, 0.025, "0.975"),
-        (1200.0, 200.0, "1200"),
-        (2.5, 2.5, "2.5"),
-    ],
-)
-def test_ticks_differ_from_their_neighbours(value: float, step: float, words: str) -> None:
-    assert tick_words(value, step) == words
+def test_a_family_has_its_colour(body: str, colour: str) -> None:
+    assert colour_of(body) == colour

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
 from maskrcnn_benchmark.benchmark.published import (
     PUBLISHED_FILE,
     PublishedRow,
@@ -19,6 +18,7 @@ from maskrcnn_benchmark.benchmark.published import (
     parse_published,
     published_rows,
 )
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 ROOT = Path(__file__).parents[2]
 # The two VoVNet tables as their READMEs print them, apart from the data file.

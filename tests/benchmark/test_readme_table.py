@@ -81,7 +81,7 @@ def test_on_a_cpu_tensors_stand_beside_resident_memory(tmp_path: Path) -> None:
     record(tmp_path, "2026-11-22_cpu", case.cpu_results())
     text = updated_readme(README, tmp_path)
     assert "| 3.98, tensors 3.46 (3.9) | 1.10 (1.08) |" in text
-    assert "made of the peak of tensors" in text
+    assert "use the peak of tensors" in text
 
 
 def test_the_newest_whole_run_of_every_machine(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from benchmark import report_case as case
 
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_gb
-from maskrcnn_benchmark.benchmark.report.report_rows import make_line
-from maskrcnn_benchmark.benchmark.report.table import main_table, table_text, write_table
+from maskrcnn_benchmark.benchmark.report.beside_published import make_line
+from maskrcnn_benchmark.benchmark.report.markdown_page import main_table, table_text, write_table
+from maskrcnn_benchmark.benchmark.report.quantities import memory_gb
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
 
 
 def cells_of(text: str, body: str, detector: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_on_a_cpu_the_peak_of_tensors_is_compared() -> None:
     text = table_text(case.cpu_results())
     # 3800 and 3300 MiB; 3300 of 3000 MiB
     assert cells_of(text, "V-39", FASTER)[2:6] == ["3.98, tensors 3.46", "3.9", "1.10", "1.08"]
-    assert "made of the peak of tensors" in text
+    assert "use the peak of tensors" in text
     assert cells_of(text, "V-39 : R-50", FASTER)[5:] == ["1.10", "1.08"]
 
 
@@ -102,7 +102,7 @@ def test_no_ratio_mixes_two_kinds_of_memory() -> None:
     text = table_text(case.cpu_results(with_tensors=False))
     assert cells_of(text, "R-50", FASTER)[2] == "4.19"
     assert cells_of(text, "V-39", FASTER)[2:6] == ["3.98, tensors 3.46", "3.9", "0.95", "1.08"]
-    assert "made of the peak of tensors" not in text
+    assert "use the peak of tensors" not in text
 
 
 def test_the_text_says_what_the_numbers_are() -> None:
@@ -121,7 +121,7 @@ def test_the_text_says_what_the_numbers_are() -> None:
     assert "Peers measured" not in table_text(quick)
 
 
-def test_two_computing_types_have_a_table_each() -> None:
+def test_two_dtypes_have_a_table_each() -> None:
     rows = (case.row("R-50"), case.row("R-50", dtype="bfloat16"))
     text = main_table(case.results(rows))
     assert text.index("**float32**") < text.index("**bfloat16**")

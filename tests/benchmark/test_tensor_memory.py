@@ -10,9 +10,9 @@ import torch
 from benchmark.tiny_case import tiny_cfg, tiny_detector
 from torch.nn import functional
 
-from maskrcnn_benchmark.benchmark.measure import tensor_memory
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample, make_images
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
+from maskrcnn_benchmark.benchmark.measure import memory
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample, make_images
+from maskrcnn_benchmark.benchmark.measure.memory import bytes_of, peak_bytes_of
 from maskrcnn_benchmark.benchmark.measure.training import TrainingRun
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils.device import MIB
@@ -74,7 +74,7 @@ def test_what_an_operator_frees_itself_counts() -> None:
 
 def test_without_a_profiler_there_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert peak_bytes_of(lambda: None) is None, "no allocation was seen"
-    monkeypatch.setattr(tensor_memory, "kineto_available", lambda: False)
+    monkeypatch.setattr(memory, "kineto_available", lambda: False)
     assert peak_bytes_of(lambda: floats(10)) is None
 
 
@@ -87,7 +87,7 @@ def test_a_step_of_a_detector_on_its_largest_batch(tmp_path: Path) -> None:
     cfg = tiny_cfg(tmp_path)
     subject, images = tiny_detector(cfg), Remembered(make_images(cfg, None, seed=0))
     with torch.no_grad():
-        subject.prepare_load(images)
+        subject.scale_random_weights(images)
     run = TrainingRun(subject, make_optimizer(cfg, subject.model), images, images_per_process=1)
     run.run(4)
     peak = run.peak_tensors_mib()

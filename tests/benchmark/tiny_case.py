@@ -13,15 +13,16 @@ import torch
 
 from maskrcnn_benchmark.benchmark.measure.subject import OurDetector
 from maskrcnn_benchmark.benchmark.results import Results, Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec
 from maskrcnn_benchmark.benchmark.run.environment import describe_environment
 from maskrcnn_benchmark.benchmark.run.job import PARTS, Job
+from maskrcnn_benchmark.benchmark.run.loop import Run
 from maskrcnn_benchmark.benchmark.run.options import Asked, make_settings
 from maskrcnn_benchmark.benchmark.run.plan import PlannedRow, plan_rows
 from maskrcnn_benchmark.benchmark.run.processes import Processes
-from maskrcnn_benchmark.benchmark.run.run import Run
-from maskrcnn_benchmark.benchmark.run.start import start_results
+from maskrcnn_benchmark.benchmark.run.resume import start_results
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import ConfigNode, load_config
+from maskrcnn_benchmark.engine.precision import FLOAT32
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
@@ -104,7 +105,7 @@ def tiny_settings(steps: int = 1, images: int = 2, quick: bool = True) -> Settin
 def tiny_detector(cfg: ConfigNode) -> OurDetector:
     """The detector with fixed random weights."""
     torch.manual_seed(0)
-    return OurDetector(build_detection_model(cfg), torch.device("cpu"), torch.float32, 32)
+    return OurDetector(build_detection_model(cfg), torch.device("cpu"), FLOAT32, 32)
 
 
 def tiny_cfg(folder: Path, size: tuple[int, int] = SIZE) -> ConfigNode:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.builtin_hooks import EarlyStopping, RecordWriter
+from maskrcnn_benchmark.engine.hooks import Hook
 from maskrcnn_benchmark.engine.loss_monitor import Batch
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.engine.train_options import TrainOptions
 from maskrcnn_benchmark.engine.trainer import TrainResult, do_train
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
@@ -121,8 +124,19 @@ def train(
     clip_grad_norm: float = 0.0,
     evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     log: list[int] | None = None,
+    hooks: Sequence[Hook] = (),
+    aps: Sequence[float] = (),
+    patience: int = 0,
 ) -> tuple[TrainResult, nn.Module]:
-    """Trains a FakeDetector in `folder` as tools/train_net.py trains a real one."""
+    """Trains a FakeDetector in `folder` as the command `train` trains a real one.
+
+    aps: what the evaluations find, one after the other, in the main process; instead of `evaluate`.
+    """
+    left = iter(aps)
+    if aps:
+        evaluate = lambda is_last: {"val/bbox/AP": next(left)} if comm.is_main_process() else {}  # noqa: E731
+    if patience:
+        hooks = [*hooks, EarlyStopping(patience)]
     Path(folder).mkdir(exist_ok=True)
     cfg = load_config(None, ["SOLVER.STEPS", (6,), "SOLVER.WARMUP_ITERS", 4, "SOLVER.BASE_LR", 0.05])
     seed_everything(7 + comm.get_rank() * noisy)
@@ -139,27 +153,28 @@ def train(
         arguments["iteration"] * accumulation_steps, batch_size, broken_image, empty_rank, pause, log
     )
     options = TrainOptions(
-        max_iter, accumulation_steps, getattr(torch, dtype), clip_grad_norm, log_period, eval_period
+        max_iter,
+        accumulation_steps,
+        Precision(getattr(torch, dtype)),
+        clip_grad_norm,
+        log_period,
+        eval_period,
     )
     # no TensorBoard: importing it takes longer than the runs
     writers = [JsonLinesWriter(Path(folder) / "metrics.jsonl", arguments["iteration"])] if main else []
-    try:
-        result = do_train(
-            comm.distribute(detector, device),
-            loader,
-            optimizer,
-            scheduler,
-            checkpointer,
-            device,
-            checkpoint_period,
-            arguments,
-            options,
-            evaluate,
-            writers,
-        )
-    finally:
-        for writer in writers:
-            writer.close()
+    result = do_train(
+        comm.distribute(detector, device),
+        loader,
+        optimizer,
+        scheduler,
+        checkpointer,
+        device,
+        checkpoint_period,
+        arguments,
+        options,
+        evaluate,
+        [RecordWriter(writers), *hooks],
+    )
     return result, detector
 
 

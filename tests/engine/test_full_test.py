@@ -18,12 +18,13 @@ from maskrcnn_benchmark.engine.full_test import (
     make_evaluation_options,
     run_test,
 )
+from maskrcnn_benchmark.engine.precision import FLOAT32
 
 CPU = torch.device("cpu")
 
 
 def make_options(folder: Path, iou_types: tuple[str, ...] = ("bbox", "segm")) -> EvaluationOptions:
-    return EvaluationOptions("V-39-FPN", "Mask R-CNN", iou_types, torch.float32, str(folder))
+    return EvaluationOptions("V-39-FPN", "Mask R-CNN", iou_types, FLOAT32, str(folder))
 
 
 def test_files_of_a_run(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_options_of_a_config() -> None:
     )
     assert (options.backbone, options.detector) == ("V-39-FPN-GN", "Mask R-CNN")
     assert options.iou_types == ("bbox", "segm")
-    assert options.dtype is torch.bfloat16
+    assert options.precision.dtype is torch.bfloat16
     assert [list(row) for row in options.expected_results] == [["bbox", "AP", 0.5, 0.1]]
     faster = make_evaluation_options(
         load_config(None, ["MODEL.BACKBONE.CONV_BODY", "R-50-FPN"]), torch.device("cpu")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from engine import inference_case as case
 
-from maskrcnn_benchmark.engine import precision
 from maskrcnn_benchmark.engine.inference import evaluation_mode, inference, merge_predictions
+from maskrcnn_benchmark.engine.precision import Precision
 
 
 def test_scores_and_files(tmp_path: Path) -> None:
@@ -51,15 +51,14 @@ def test_mode_comes_back_after_an_error() -> None:
     assert model.training and not model.frozen.training
 
 
-def test_model_runs_in_the_asked_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_computes", lambda dtype: True)  # whether this one does or not
+def test_model_runs_in_the_asked_precision(tmp_path: Path) -> None:
     case.write_dataset(tmp_path, 1)
     model = case.KnowingDetector()
     types = []
     product = torch.nn.Linear(1, 1)
     model.register_forward_pre_hook(lambda *_: types.append(product(torch.ones(1, 1)).dtype))
     for dtype in (torch.float32, torch.bfloat16):
-        inference(model, case.make_loader(tmp_path), "known", device="cpu", dtype=dtype)
+        inference(model, case.make_loader(tmp_path), "known", device="cpu", precision=Precision(dtype))
     assert types == [torch.float32, torch.bfloat16]
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from engine import inference_case as case
 
-from maskrcnn_benchmark.engine import inference_time, precision
+from maskrcnn_benchmark.engine import inference_time
 from maskrcnn_benchmark.engine.inference_time import measure_inference_time
+from maskrcnn_benchmark.engine.precision import Precision
 
 
 class Clock:
@@ -93,12 +94,11 @@ def test_at_most_so_many_images(tmp_path: Path, clock: Clock) -> None:
     assert timed is not None and timed.num_images == 2
 
 
-def test_computing_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_computes", lambda dtype: True)  # whether this one does or not
+def test_model_runs_in_the_asked_precision(tmp_path: Path) -> None:
     case.write_dataset(tmp_path, 1)
     model = case.KnowingDetector()
     types = []
     product = torch.nn.Linear(1, 1)
     model.register_forward_pre_hook(lambda *_: types.append(product(torch.ones(1, 1)).dtype))
-    measure_inference_time(model, case.make_loader(tmp_path), "cpu", torch.bfloat16, num_warmup=0)
+    measure_inference_time(model, case.make_loader(tmp_path), "cpu", Precision(torch.bfloat16), num_warmup=0)
     assert types == [torch.bfloat16]

@@ -9,6 +9,7 @@ import torch
 from engine.fake_run import FakeDetector, train
 
 from maskrcnn_benchmark.engine.loss_monitor import LossMonitor, NonFiniteLoss, Step
+from maskrcnn_benchmark.engine.precision import FLOAT32
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError, describe_boxes, load_batch, replay
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
@@ -47,18 +48,18 @@ def test_file_replays_the_batch_with_the_weights_before_it(tmp_path: Path) -> No
     assert len(targets[1].get_field("masks")) == 3
     # anomaly detection names the operation, and warns with the line it came from
     with pytest.raises(RuntimeError, match="returned nan"), pytest.warns(UserWarning, match="Error detected"):
-        replay(FakeDetector(), path, CPU, torch.float32)
+        replay(FakeDetector(), path, CPU, FLOAT32)
     # the same random numbers: without the broken box the replay gives the other loss to the last bit
     saved["batches"][0]["targets"][1]["fields"]["labels"].fill_(1)
     torch.save(saved, path)
-    values = replay(FakeDetector(), path, CPU, torch.float32)
+    values = replay(FakeDetector(), path, CPU, FLOAT32)
     assert values["loss_classifier"] == saved["values"]["loss_classifier"]
 
 
 def test_a_non_finite_gradient_stops_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from maskrcnn_benchmark.engine import trainer
+    from maskrcnn_benchmark.engine import weight_update
 
-    monkeypatch.setattr(trainer, "clip_gradients", lambda optimizer, norm: torch.tensor(float("inf")))
+    monkeypatch.setattr(weight_update, "clip_gradients", lambda optimizer, norm: torch.tensor(float("inf")))
     with pytest.raises(NonFiniteLossError, match=r"non-finite gradient.*in iteration 1"):
         train(tmp_path, 3)
 

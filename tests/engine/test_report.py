@@ -10,8 +10,8 @@ import torch
 
 from maskrcnn_benchmark.data.datasets.evaluation import COCOResults
 from maskrcnn_benchmark.data.datasets.evaluation.coco.evaluator import METRICS, ClassScores, CocoScores
-from maskrcnn_benchmark.engine import precision
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
+from maskrcnn_benchmark.engine.precision import Precision
 from maskrcnn_benchmark.engine.report import ResultRow, read_training_memory, result_table, write_report
 
 HEADER = ["Backbone", "Detector", "Data", "Train memory", "Inference"]
@@ -73,19 +73,20 @@ def test_training_memory_is_the_largest_of_the_run(tmp_path: Path) -> None:
     assert read_training_memory(str(tmp_path)) == {"memory_allocated": 30.0, "memory_reserved": 50.0}
 
 
-@pytest.mark.parametrize("computes", [True, False])
-def test_report_file(tmp_path: Path, computes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "cpu_computes", lambda dtype: computes)
-    monkeypatch.setattr(precision, "HAS_INT16_PRODUCTS", True)
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [(Precision(torch.bfloat16), "bfloat16"), (Precision(int16=True), "16-bit integers")],
+)
+def test_report_file(tmp_path: Path, precision: Precision, words: str) -> None:
     timed = InferenceTime(0.0421, 0.05, 0.003, 20)
     memory = {"peak_rss": 1536.0}
     rows = [ResultRow("V-39-FPN", "Mask R-CNN", "shapes_val", memory, timed, results(("bbox", "segm")))]
-    path = write_report(str(tmp_path / "run"), rows, torch.device("cpu"), torch.bfloat16)
+    path = write_report(str(tmp_path / "run"), rows, torch.device("cpu"), precision)
     text = Path(path).read_text()
     assert path == str(tmp_path / "run" / "report.md")
     assert result_table(rows) in text
     for expected in (
-        "bfloat16" if computes else "16-bit integers",
+        words,
         "peak RSS, all memory of the main process",
         "42.1 ms/image (median; 90 % within 50.0 ms) over 20 images",
         "pasting and encoding the masks takes 3.0 ms/image more",

@@ -191,7 +191,7 @@ def test_loader_that_ends_early_is_named(tmp_path: Path) -> None:
 
 
 def test_models_without_gradient_exchange_need_no_context() -> None:
-    from maskrcnn_benchmark.engine.trainer import without_exchange
+    from maskrcnn_benchmark.engine.weight_update import without_exchange
 
     with without_exchange(nn.Linear(1, 1)) as nothing:
         assert nothing is None

@@ -83,6 +83,15 @@ def test_resume_is_exact_and_a_rank_without_ground_truth_does_not_hang(tmp_path:
         assert torch.equal(whole["random_states"][rank]["torch"], parts["random_states"][rank]["torch"])
 
 
+def test_both_stop_early_at_the_same_iteration(tmp_path: Path) -> None:
+    """Only the main process knows the results; and the pair, resumed, trains nothing more."""
+    run = {"folder": str(tmp_path), "max_iter": 9, "eval_period": 2, "aps": [0.3, 0.2, 0.1], "patience": 2}
+    ended = run_pair(run, run | {"resume": True, "aps": []})
+    assert [code for code, _ in ended] == [0, 0], ended
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 6
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+
+
 def test_both_stop_at_a_loss_that_is_non_finite_in_one(tmp_path: Path) -> None:
     (code0, error0), (code1, error1) = run_pair({"folder": str(tmp_path), "max_iter": 9, "broken_image": 17})
     assert code0 == code1 == 1

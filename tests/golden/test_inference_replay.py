@@ -67,7 +67,7 @@ def test_detections(run: Run) -> None:
 def test_boxlist_at_the_door(run: Run) -> None:
     """From the padded detections to the BoxList a caller gets: size, fields, order."""
     record, detections = run.record, run.detections
-    (boxlist,) = detections.to_boxlists([tuple(record["image"])])
+    (boxlist,) = run.model.to_boxlists(detections, [tuple(record["image"])])
     assert boxlist.size == tuple(record["image_size_wh"])
     assert sorted(boxlist.fields()) == sorted(record["fields"])
     assert boxlist.mode == "xyxy"
@@ -80,10 +80,10 @@ def test_masks(run: Run) -> None:
     """Logits of every class at once, logits and probabilities of each detection's own class."""
     record, arrays, detections = run.record, run.arrays, run.detections
     if "mask" not in record["fields"]:
-        assert detections.mask_logits is None
+        assert detections.fields == {}
         return
     index = match(run)
-    logits = detections.mask_logits[0][index]
+    logits = detections.fields["mask_logits"][0][index]
     scale = record["mask_logits_all"]["absmax"]
     for found, expected in (
         (logits.mean(dim=(1, 2)), torch.tensor(record["mask_logits_selected_mean"])),
@@ -91,7 +91,7 @@ def test_masks(run: Run) -> None:
         (logits[:8], arrays["mask_logits_selected_first8"]),
     ):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * scale)
-    (boxlist,) = detections.to_boxlists([tuple(record["image"])])
+    (boxlist,) = run.model.to_boxlists(detections, [tuple(record["image"])])
     torch.testing.assert_close(
         boxlist.get_field("mask")[index[:8]], arrays["mask_prob_first8"], rtol=0, atol=1e-4
     )

@@ -1,4 +1,4 @@
-"""Data set names and weight matching against the reference's."""
+"""Dataset names and weight matching against the reference's."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.weights.matching import match_keys, match_state, strip_prefix_if_present
 
 WEIGHTS = read_json("ops/checkpoint_keys.json")
-# data sets of the reference that are not catalogued here: keypoints, Pascal VOC and Cityscapes
+# datasets of the reference that are not catalogued here: keypoints, Pascal VOC and Cityscapes
 OTHER_DATASETS = ("keypoints_", "voc_", "cityscapes_")
 # weights of the reference whose models are not here
 OTHER_MODELS = ("X-152", "keypoint")

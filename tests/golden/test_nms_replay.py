@@ -1,4 +1,4 @@
-"""Non-maximum suppression against the reference's results.
+"""NMS against the reference's results.
 
 Two differences are meant, and shown to be the only ones:
 
@@ -23,15 +23,13 @@ WRAPPER = read_json("ops/nms.json")["boxlist_nms"]
 EQUAL_MATTERS = {"equal_to_threshold", "threshold_zero_op"}
 
 
-def slow_nms(
-    boxes: torch.Tensor, scores: torch.Tensor, threshold: float, equal_suppresses: bool
-) -> list[int]:
-    """Suppression one pair at a time in float64; the result by descending score, ties by index."""
+def slow_nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float, equal_removes: bool) -> list[int]:
+    """NMS one pair at a time in float64; the result by descending score, ties by index."""
     order = sorted(range(len(boxes)), key=lambda i: (-scores[i].item(), i))
     kept: list[int] = []
     for i in order:
         overlaps = [overlap(boxes[i].tolist(), boxes[k].tolist()) for k in kept]
-        if not any(o > threshold or (equal_suppresses and o == threshold) for o in overlaps):
+        if not any(o > threshold or (equal_removes and o == threshold) for o in overlaps):
             kept.append(i)
     return kept
 
@@ -52,10 +50,10 @@ def tensors(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
 def test_nms(name: str) -> None:
     case = CASES[name]
     boxes, scores = tensors(case)
-    assert sorted(slow_nms(boxes, scores, case["threshold"], equal_suppresses=True)) == case["keep"]
+    assert sorted(slow_nms(boxes, scores, case["threshold"], equal_removes=True)) == case["keep"]
     keep = nms(boxes, scores, case["threshold"])
     assert keep.dtype == torch.int64
-    assert keep.tolist() == slow_nms(boxes, scores, case["threshold"], equal_suppresses=False)
+    assert keep.tolist() == slow_nms(boxes, scores, case["threshold"], equal_removes=False)
     if name in EQUAL_MATTERS:
         assert len(keep) > len(case["keep"])
     else:

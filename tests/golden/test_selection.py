@@ -18,7 +18,7 @@ from maskrcnn_benchmark.modeling.roi_heads.box_head.box_head import build_roi_bo
 from maskrcnn_benchmark.modeling.roi_heads.box_head.post_processing import BoxPostProcessor
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.modeling.rpn.proposals import ProposalSelector, add_ground_truth
-from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn
+from maskrcnn_benchmark.modeling.rpn.rpn import build_rpn, flatten_levels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.detections import Proposals
 from maskrcnn_benchmark.structures.targets import pad_targets
@@ -31,10 +31,9 @@ V39 = "vovnet/e2e_mask_rcnn_V_39_FPN_2x"
 
 
 def head_layout(arrays: dict[str, Tensor], num_levels: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Stored maps [N, A, H, W] and [N, 4A, H, W] as the RPN head gives them: [N, HWA] and [N, HWA, 4]."""
-    logits = [arrays[f"objectness_{i}"].permute(0, 2, 3, 1).flatten(1) for i in range(num_levels)]
-    split = [arrays[f"deltas_{i}"].unflatten(1, (-1, 4)) for i in range(num_levels)]  # [N, A, 4, H, W]
-    return logits, [maps.permute(0, 3, 4, 1, 2).flatten(1, 3) for maps in split]
+    """Stored maps [N, A, H, W] and [N, 4A, H, W] as the selection takes them: [N, HWA] and [N, HWA, 4]."""
+    logits, deltas = ([arrays[f"{kind}_{i}"] for i in range(num_levels)] for kind in ("objectness", "deltas"))
+    return flatten_levels(logits, deltas)
 
 
 def pad(boxes_per_image: list[Tensor]) -> Proposals:

@@ -74,10 +74,10 @@ def test_shared_entries(reference_and_model: ReferenceAndModel) -> None:
 
 
 def test_optimizer_groups(reference_and_model: ReferenceAndModel) -> None:
-    """The same rate and decay for as many tensors.
+    """The same learning rate and weight decay for as many tensors.
 
-    Differs on purpose: the reference has one parameter group a tensor; here those of equal rate and decay
-    share one.
+    Differs on purpose: the reference has one parameter group a tensor; here tensors of equal learning rate
+    and weight decay share one.
     """
     record, cfg, model = reference_and_model
     expected = record["optimizer"]

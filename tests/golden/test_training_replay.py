@@ -12,6 +12,7 @@ from golden.reference import TRAININGS, Build, read_arrays, read_json
 from golden.rules import network_input
 from torch import Tensor
 
+from maskrcnn_benchmark.modeling.losses import mean_losses
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import instance_index, rasterize_masks
 from maskrcnn_benchmark.modeling.rpn.loss import assign_anchors
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -91,7 +92,7 @@ def test_sampled_regions(run: Run) -> None:
     """How many proposals reach the heads, the ground-truth boxes among them, and how many are objects."""
     with torch.no_grad():
         proposals, _ = run.model.rpn(run.features, run.images.sizes, run.targets)
-        sampled = run.model.roi_heads.box.sample(proposals, run.targets)
+        sampled = run.model.roi_heads.sample(proposals, run.targets)
     assert proposals.valid.sum(dim=1).tolist() == run.case["train_proposals_per_image"]
     for labels, expected in zip(sampled.labels, run.case["roi_labels"], strict=True):
         assert (labels >= 0).sum() == expected["sampled"]
@@ -102,20 +103,21 @@ def test_sampled_regions(run: Run) -> None:
 def test_losses_of_fixed_proposals(run: Run) -> None:
     """The heads alone, on given boxes."""
     with torch.no_grad():
-        losses = run.model.roi_heads.losses(run.features, run.fixed, run.targets)
+        losses = mean_losses(run.model.roi_heads.losses(run.features, run.fixed, run.targets))
     assert_losses(losses, run.case["fixed_proposals_losses"])
 
 
 def test_targets_of_fixed_proposals(run: Run) -> None:
     """Label, regression target and mask target of each given box."""
-    sampled = run.model.roi_heads.box.sample(run.fixed, run.targets)
+    sampled = run.model.roi_heads.sample(run.fixed, run.targets)
+    box_targets = run.model.roi_heads.box.box_targets(sampled, run.targets)
     for i in range(run.case["n_images"]):
         expected = {key.removesuffix(f"_{i}"): a for key, a in run.arrays.items() if key.endswith(f"_{i}")}
         index = index_of(expected["fixed_boxes"], sampled.boxes[i])
         assert sampled.labels[i][index].tolist() == expected["fixed_labels"].tolist()
         objects = expected["fixed_labels"] > 0
         torch.testing.assert_close(
-            sampled.box_targets[i][index][objects],
+            box_targets[i][index][objects],
             expected["fixed_regression_targets"][objects],
             rtol=1e-5,
             atol=1e-5,
@@ -147,7 +149,8 @@ def test_rpn_gradients(run: Run) -> None:
     """
     expected = run.case["rpn_loss_grads"]
     model = copy.deepcopy(run.model).double()
-    _, losses = model.rpn(model.backbone(run.images.tensors.double()), run.images.sizes, run.targets)
+    _, sums = model.rpn(model.backbone(run.images.tensors.double()), run.images.sizes, run.targets)
+    losses = mean_losses(sums)
     (losses["loss_objectness"] + losses["loss_rpn_box_reg"]).backward()
     grads = {name: p.grad.contiguous() for name, p in model.named_parameters() if p.grad is not None}
     assert set(grads) == set(expected)

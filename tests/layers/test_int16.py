@@ -9,7 +9,11 @@ import torch
 from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.layers.cpu_inference.direct_conv import Geometry, direct_conv2d, direct_weight
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
+    Geometry,
+    implicit_gemm_conv2d,
+    implicit_gemm_weight,
+)
 from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.layers.cpu_inference.winograd import winograd_conv2d, winograd_weight
 
@@ -51,8 +55,8 @@ def rows_of(x: Tensor, geometry: Geometry) -> Tensor:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x [M, C] times weight [K, C] by the kernel."""
-    packed = direct_weight(weight[:, :, None, None], int16=True)
-    return direct_conv2d([x[:, :, None, None]], packed, None, len(weight)).flatten(1)
+    packed = implicit_gemm_weight(weight[:, :, None, None], int16=True)
+    return implicit_gemm_conv2d([x[:, :, None, None]], packed, None, len(weight)).flatten(1)
 
 
 # rows, channels, outputs: less than a group, whole ones, one and a rest, more than a round
@@ -73,7 +77,7 @@ def test_groups_go_across_taps_and_parts(channels: list[int]) -> None:
     parts = [torch.randn(1, count, 9, 7).to(memory_format=torch.channels_last) for count in channels]
     weight = torch.randn(48, sum(channels), 3, 3)
     geometry = Geometry((3, 3), (2, 1), (1, 1))
-    got = direct_conv2d(parts, direct_weight(weight, int16=True), None, 48, geometry)
+    got = implicit_gemm_conv2d(parts, implicit_gemm_weight(weight, int16=True), None, 48, geometry)
     rows, filters = rows_of(torch.cat(parts, 1), geometry), weight.permute(0, 2, 3, 1).flatten(1)
     want, size = by_definition(rows, filters), by_definition(rows.abs(), filters.abs())
     assert ((got[0].flatten(1).T.double() - want).abs() <= 1e-6 * size).all()
@@ -108,8 +112,8 @@ def test_more_exact_than_bfloat16() -> None:
         want = nn.functional.conv2d(x.double(), weight.double(), padding=kernel // 2)
         half = nn.functional.conv2d(x.bfloat16(), weight.bfloat16(), padding=kernel // 2)
         geometry = Geometry((kernel, kernel), padding=(kernel // 2, kernel // 2))
-        direct = direct_conv2d([x], direct_weight(weight, int16=True), None, 96, geometry)
-        assert error(direct, want) < 0.25 * error(half, want)
+        gemm = implicit_gemm_conv2d([x], implicit_gemm_weight(weight, int16=True), None, 96, geometry)
+        assert error(gemm, want) < 0.25 * error(half, want)
         if kernel == 3:
             winograd = winograd_conv2d(x, winograd_weight(weight, int16=True), None, 96)
             assert error(winograd, want) < 0.6 * error(half, want)
@@ -146,10 +150,10 @@ def test_zeros_and_very_small_values_are_zeros() -> None:
 def test_the_result_does_not_depend_on_batch_or_threads() -> None:
     x = torch.randn(3, 48, 17, 23).to(memory_format=torch.channels_last)
     weight = torch.randn(96, 48, 3, 3)
-    packed, tiles = direct_weight(weight, int16=True), winograd_weight(weight, int16=True)
+    packed, tiles = implicit_gemm_weight(weight, int16=True), winograd_weight(weight, int16=True)
     geometry = Geometry((3, 3), padding=(1, 1))
     runs: list[Callable[[Tensor], Tensor]] = [
-        lambda maps: direct_conv2d([maps], packed, None, 96, geometry),
+        lambda maps: implicit_gemm_conv2d([maps], packed, None, 96, geometry),
         lambda maps: winograd_conv2d(maps, tiles, None, 96),
     ]
     together = [run(x) for run in runs]
@@ -167,16 +171,16 @@ def test_operators_are_well_formed() -> None:
     x, weight = torch.randn(1, 16, 5, 6).to(memory_format=torch.channels_last), torch.randn(48, 16, 3, 3)
     operators = torch.ops.maskrcnn_benchmark
     tests = ("test_schema", "test_faketensor")
-    for pack in (operators.winograd_weight.default, operators.direct_weight.default):
+    for pack in (operators.winograd_weight.default, operators.implicit_gemm_weight.default):
         torch.library.opcheck(pack, (weight, True), test_utils=tests)
     arguments = (x, winograd_weight(weight, int16=True), None, 48, True)
     torch.library.opcheck(operators.winograd_conv2d.default, arguments, test_utils=tests)
-    packed, flat = direct_weight(weight, int16=True), Geometry((3, 3)).flat()
+    packed, flat = implicit_gemm_weight(weight, int16=True), Geometry((3, 3)).flat()
     arguments = ([x], packed, None, 48, flat, True)
-    torch.library.opcheck(operators.direct_conv2d.default, arguments, test_utils=tests)
+    torch.library.opcheck(operators.implicit_gemm_conv2d.default, arguments, test_utils=tests)
     out = torch.zeros(1, 48, 3, 4).to(memory_format=torch.channels_last)
     into = (out, [x], packed, None, flat, True)
-    torch.library.opcheck(operators.direct_conv2d_add_.default, into, test_utils=tests)
+    torch.library.opcheck(operators.implicit_gemm_conv2d_add_.default, into, test_utils=tests)
 
 
 ASK = """

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_concat_conv2d, fused_conv2d
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import ImplicitGemm
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.method import Method
+from maskrcnn_benchmark.layers.cpu_inference.onednn import OneDnn
+from maskrcnn_benchmark.layers.cpu_inference.prepared import PreparesWeight
+from maskrcnn_benchmark.layers.cpu_inference.winograd import Winograd
 from maskrcnn_benchmark.layers.linear import ConvTranspose2d, Linear, fused_linear
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
+
+
+@contextmanager
+def integers(*layers: PreparesWeight) -> Iterator[None]:
+    """The layers multiply 16-bit integers."""
+    for layer in layers:
+        layer.int16 = True
+    yield
+    for layer in layers:
+        layer.int16 = False
+
 
 pytestmark = pytest.mark.skipif(not HAS_INT16_PRODUCTS, reason="needs AVX-512 VNNI")
 
@@ -23,18 +40,18 @@ def _seed() -> None:
     torch.manual_seed(9)
 
 
-LAYERS: list[tuple[str, Callable[[], Conv2d]]] = [
-    ("direct", lambda: Conv2d(32, 48, 1, bias=False)),
-    ("winograd", lambda: Conv2d(32, 48, 3, padding=1)),
-    ("direct", lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
-    ("onednn", lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
+LAYERS: list[tuple[Method, Callable[[], Conv2d]]] = [
+    (ImplicitGemm(int16=True), lambda: Conv2d(32, 48, 1, bias=False)),
+    (Winograd(int16=True), lambda: Conv2d(32, 48, 3, padding=1)),
+    (ImplicitGemm(int16=True), lambda: Conv2d(32, 48, 3, stride=2, padding=1)),
+    (OneDnn(), lambda: Conv2d(32, 48, 3, padding=1, groups=2)),
 ]
 
 
 @pytest.mark.parametrize(("method", "make"), LAYERS)
 @pytest.mark.parametrize("with_residual", [False, True])
 def test_convolutions_take_it_where_asked_to(
-    method: str, make: Callable[[], Conv2d], with_residual: bool
+    method: Method, make: Callable[[], Conv2d], with_residual: bool
 ) -> None:
     conv, norm = make().eval(), FrozenBatchNorm2d(48)
     norm.weight.uniform_(0.5, 2)
@@ -47,26 +64,26 @@ def test_convolutions_take_it_where_asked_to(
 
     with torch.no_grad():
         plain = run()
-        assert conv.prepared is not None and not conv.prepared.form.int16
-        with int16_products():
+        assert conv.prepared is not None and conv.prepared.form.method in (Winograd(), OneDnn())
+        with integers(conv):
             got = run()
             assert conv.prepared is not None
-            assert (conv.prepared.form.method, conv.prepared.form.int16) == (method, method != "onednn")
+            assert conv.prepared.form.method == method
         assert run().equal(plain)
-    assert got.equal(plain) == (method == "onednn")
+    assert got.equal(plain) == (method == OneDnn())
     torch.testing.assert_close(got, plain, rtol=0, atol=0.02)
-    with int16_products():  # something to differentiate
+    with integers(conv):  # something to differentiate
         assert torch.allclose(run(), plain, rtol=0, atol=1e-4)
 
 
 def test_a_concatenation_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     conv = Conv2d(48, 32, 1).eval()
     parts = [torch.randn(2, channels, 5, 4).to(memory_format=torch.channels_last) for channels in (32, 16)]
-    with torch.no_grad(), int16_products():
+    with torch.no_grad(), integers(conv):
         want = conv(torch.cat(parts, 1))
         monkeypatch.delattr(torch, "cat")
         torch.testing.assert_close(fused_concat_conv2d(parts, conv), want, rtol=0, atol=1e-3)
-    assert conv.prepared is not None and conv.prepared.form.int16
+    assert conv.prepared is not None and conv.prepared.form.method == ImplicitGemm(int16=True)
 
 
 def test_fully_connected_layers_take_it_where_asked_to() -> None:
@@ -76,7 +93,7 @@ def test_fully_connected_layers_take_it_where_asked_to() -> None:
     with torch.no_grad():
         plain = linear(x)
         assert plain.equal(nn.functional.linear(x, linear.weight, linear.bias))
-        with int16_products():
+        with integers(linear, odd):
             got = linear(x)
             assert odd(x).equal(nn.functional.linear(x, odd.weight, odd.bias))
             assert linear(x[None]).equal(got[None])
@@ -84,7 +101,7 @@ def test_fully_connected_layers_take_it_where_asked_to() -> None:
             torch.testing.assert_close(linear(x) - linear.bias, 2 * (got - linear.bias), rtol=0, atol=1e-4)
     assert not got.equal(plain)
     torch.testing.assert_close(got, plain, rtol=0, atol=5e-3)
-    with int16_products():
+    with integers(linear, odd):
         linear(x).sum().backward()
     assert linear.weight.grad is not None
     assert set(linear.state_dict()) == {"weight", "bias"}
@@ -100,9 +117,9 @@ def test_what_was_prepared_stays_out_of_copies(make: Callable[[], Linear | ConvT
             return layer.weight, layer.bias
         return layer.weight.permute(0, 2, 3, 1).flatten(1).t(), layer.bias.repeat(4)  # type: ignore[union-attr]
 
-    with torch.no_grad(), int16_products():
+    with torch.no_grad(), integers(layer):
         first = fused_linear(x, layer, matrix, relu=True)
-        assert layer.prepared is not None and layer.prepared.form.int16
+        assert layer.prepared is not None and layer.prepared.form.method == ImplicitGemm(int16=True)
         assert copy.deepcopy(layer).prepared is None
         assert pickle.loads(pickle.dumps(layer)).prepared is None
         layer.bias.add_(100)  # type: ignore[union-attr]
@@ -113,7 +130,7 @@ def test_what_was_prepared_stays_out_of_copies(make: Callable[[], Linear | ConvT
 def test_rows_of_any_layout_are_taken() -> None:
     linear = Linear(48, 32).eval()
     x = torch.randn(48, 6, 5)
-    with torch.no_grad(), int16_products():
+    with torch.no_grad(), integers(linear):
         got = linear(x.permute(2, 1, 0))
         assert got.shape == (5, 6, 32)
         torch.testing.assert_close(got, linear(x.permute(2, 1, 0).contiguous()), rtol=0, atol=0)
@@ -125,14 +142,5 @@ def test_compiled_it_is_one_graph_in_float32() -> None:
     compiled = torch.compile(linear, fullgraph=True, backend="eager")
     with torch.no_grad():
         plain = linear(x)
+        linear.int16 = True
         assert compiled(x).equal(plain)
-
-
-def test_asking_ends_with_the_block() -> None:
-    linear, x = Linear(32, 32).eval(), torch.randn(2, 32)
-    with torch.no_grad():
-        plain = linear(x)
-        with pytest.raises(RuntimeError), int16_products():
-            assert not linear(x).equal(plain)
-            raise RuntimeError
-        assert linear(x).equal(plain)

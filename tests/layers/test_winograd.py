@@ -8,7 +8,13 @@ from layers.instruction_sets import INSTRUCTION_SETS, run_with_instructions
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
-from maskrcnn_benchmark.layers.cpu_inference.winograd import fits_winograd, winograd_conv2d, winograd_weight
+from maskrcnn_benchmark.layers.cpu_inference.method import Plain
+from maskrcnn_benchmark.layers.cpu_inference.winograd import (
+    Winograd,
+    fits_winograd,
+    winograd_conv2d,
+    winograd_weight,
+)
 
 pytestmark = pytest.mark.skipif(
     not fits_winograd(nn.Conv2d(16, 16, 3, padding=1)), reason="needs the compiled operators and AVX2"
@@ -147,10 +153,10 @@ def test_inference_takes_it_in_float32_alone() -> None:
     x = torch.randn(1, 16, 6, 7)
     with torch.no_grad():
         fused_conv2d(x, conv)
-        assert conv.prepared is not None and conv.prepared.form.method == "winograd"
+        assert conv.prepared is not None and conv.prepared.form.method == Winograd()
         conv.double()
         fused_conv2d(x.double(), conv)
-        assert conv.prepared is not None and conv.prepared.form.method == "torch"
+        assert conv.prepared is not None and conv.prepared.form.method == Plain()
 
 
 COMPARE = """

@@ -7,11 +7,14 @@ import copy
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from maskrcnn_benchmark.config import ConfigError, load_config
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
-from maskrcnn_benchmark.modeling.roi_heads.slots import take_leading_slots
+from maskrcnn_benchmark.modeling.roi_heads import regions
+from maskrcnn_benchmark.modeling.roi_heads.regions import Regions
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.detections import Detections
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -98,10 +101,9 @@ def test_sharing_is_computing_twice_with_one_set_of_weights(
 ) -> None:
     """The shared features against a mask head that runs its own copy of layer4; gradients add up."""
     heads = model.roi_heads
-    assert heads.mask.feature_extractor is heads.box.feature_extractor and heads.shares_features
+    assert heads.mask.feature_extractor is heads.box.feature_extractor
     twice = copy.deepcopy(model)
     twice.roi_heads.mask.feature_extractor = copy.deepcopy(heads.box.feature_extractor)
-    twice.roi_heads.shares_features = False
     once_losses, once = losses_and_gradients(model, images, targets())
     twice_losses, apart = losses_and_gradients(twice, images, targets())
     for name, loss in once_losses.items():
@@ -115,14 +117,27 @@ def test_sharing_is_computing_twice_with_one_set_of_weights(
         torch.testing.assert_close(gradient, expected, rtol=0, atol=limit, msg=name)
 
 
-def test_shared_rows_are_the_same_counted_or_not() -> None:
+@pytest.mark.parametrize("counted", [True, False])
+def test_shared_rows_are_the_same_counted_or_not(counted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of wanted slots out of those computed: on a CPU for used slots alone, elsewhere for all."""
+    monkeypatch.setattr(regions, "counting_is_free", lambda used: counted)
     used = torch.tensor([[True, True, False, True], [False, True, True, False]])
     wanted = torch.tensor([[True, False], [False, True]])
-    index = wanted.flatten().nonzero().squeeze(1)
-    every = torch.arange(8.0).view(8, 1)
-    assert take_leading_slots(every, used, 2, None).flatten().tolist() == [0, 1, 4, 5]
-    assert take_leading_slots(every[used.flatten()], used, 2, index).flatten().tolist() == [0, 5]
+    x1 = torch.arange(8.0).view(2, 4, 1)
+    every = Regions((), torch.cat([x1, x1, x1, x1], dim=2), used)
+    calls = []
+
+    class FirstCorner(torch.nn.Module):
+        def forward(self, features: tuple[Tensor, ...], rois: Tensor) -> Tensor:
+            calls.append(len(rois))
+            return rois[:, 1:2]
+
+    extractor = FirstCorner()
+    assert every.extract(extractor).flatten().tolist() == ([0, 1, 3, 5, 6] if counted else list(range(8)))
+    leading = every.leading(wanted)
+    assert leading.extract(extractor).flatten().tolist() == ([0, 5] if counted else [0, 1, 4, 5])
+    assert leading.extract(FirstCorner()).tolist() == leading.extract(extractor).tolist()
+    assert len(calls) == 2, "the shared extractor ran once, another one for itself"
 
 
 def test_the_state_dict_has_the_shared_weights_twice(model: GeneralizedRCNN) -> None:
@@ -148,16 +163,16 @@ def test_whole_inference_is_one_graph(
     model = copy.deepcopy(model).to(dtype).eval()
     batch = to_image_list(images, 0)
 
-    def infer(tensors: Tensor, sizes: Tensor) -> tuple[Tensor | None, ...]:
-        return tuple(model.inference(ImageList(tensors, batch.image_sizes, sizes)))
+    def infer(tensors: Tensor, sizes: Tensor) -> Detections:
+        return model.inference(ImageList(tensors, batch.image_sizes, sizes))
 
     with torch.no_grad():
         compiled = torch.compile(infer, fullgraph=True, backend="eager")(batch.tensors, batch.sizes)
         expected = model.inference(batch)
-    assert expected.valid.any() and expected.mask_logits is not None
-    assert expected.mask_logits.shape[-2:] == (14, 14)
-    for ours, theirs in zip(compiled, expected, strict=True):
-        assert ours is not None and ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    assert expected.valid.any()
+    assert expected.fields["mask_logits"].shape[-2:] == (14, 14)
+    for ours, theirs in zip(tree_leaves(compiled), tree_leaves(expected), strict=True):  # the fields too
+        assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
         if dtype == torch.float64:
             torch.testing.assert_close(ours, theirs)
 
@@ -177,7 +192,7 @@ def test_the_last_stage_dilated(images: list[Tensor]) -> None:
     options: Options = {"MODEL.RESNETS.RES5_DILATION": 2, "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7}
     model = build(SMALL | options).eval()
     with torch.no_grad():
-        assert model.inference(to_image_list(images)).mask_logits.shape[-2:] == (14, 14)
+        assert model.inference(to_image_list(images)).fields["mask_logits"].shape[-2:] == (14, 14)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.engine.pretrain import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.modeling.backbone import build_backbone
 from maskrcnn_benchmark.modeling.classifier import build_classifier, detector_state
 from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.models.pretraining import make_pretrain_config, save_backbone
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.plain_file import save_plain
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
+from maskrcnn_benchmark.weights.inspect_file import inspect
+from maskrcnn_benchmark.weights.load import Purpose
+from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import save_publishable
+from maskrcnn_benchmark.weights.sources.read import read_weights
 
 PUBLISHED_COUNTS = {
     "V-27-slim": 3_525_736,
@@ -84,7 +88,7 @@ def test_the_files_are_weights_that_a_detector_takes_as_they_are(tmp_path: Path)
     keys += ["MODEL.ROI_BOX_HEAD.PREDICTOR", "FPNPredictor", "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM", 8]
     for file in ("backbone.pth", "backbone.safetensors"):
         detector = build_detection_model(load_config(None, keys))
-        Checkpointer(detector).load(tmp_path / file)
+        Checkpointer(detector).load(tmp_path / file, Purpose.TRAINING)
         state = detector.state_dict()
         assert expected.keys() == {key for key in state if key.startswith("backbone.body.")}
         for name, tensor in expected.items():
@@ -101,7 +105,7 @@ def test_a_classifier_is_not_taken_for_a_body(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     for file in ("model_final.pth", "model_final.safetensors"):
         with pytest.raises(ValueError, match="0 entries match"):
-            Checkpointer(detector).load(tmp_path / file)
+            Checkpointer(detector).load(tmp_path / file, Purpose.TRAINING)
     assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
 
 
@@ -130,6 +134,22 @@ def test_a_trunk_goes_out_of_a_detectors_body_and_comes_back() -> None:
         for body in (backbone.get_submodule("body"), classifier.trunk)
     ]
     assert shapes[0] == shapes[1]
+
+
+def test_pretraining_does_not_ignore_weights() -> None:
+    """It takes none: a file named on the command line would be passed over in silence."""
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHT 'v39\.pth': pretraining starts from random numbers"):
+        make_pretrain_config(None, "V-39", 8, ["MODEL.WEIGHT", "v39.pth"])
+
+
+def test_a_published_body_does_not_call_itself_a_detector(tmp_path: Path) -> None:
+    """Its config is that of the detector to come."""
+    cfg = make_pretrain_config(None, "V-27-slim", 8)
+    save_backbone(tmp_path, build_classifier(cfg, "V-27-slim", 5).trunk, cfg.dump(), {})
+    for file in ("backbone.pth", "backbone.safetensors"):
+        raw = read_weights(tmp_path / file)
+        assert provenance_of(raw).row == ""
+        assert "row          V-27-slim body (no detector)" in str(inspect(raw))
 
 
 @pytest.mark.parametrize("to_bgr255", [True, False])

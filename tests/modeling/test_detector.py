@@ -10,6 +10,7 @@ import torch
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.modeling.detector import GeneralizedRCNN, build_detection_model
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.detections import Detections
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
@@ -144,8 +145,8 @@ def test_whole_inference_is_one_graph(model: GeneralizedRCNN, images: list[torch
     model = copy.deepcopy(model).double().eval()
     batch = to_image_list(images, 32)
 
-    def infer(tensors: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return tuple(model.inference(ImageList(tensors, batch.image_sizes, sizes)))
+    def infer(tensors: torch.Tensor, sizes: torch.Tensor) -> Detections:
+        return model.inference(ImageList(tensors, batch.image_sizes, sizes))
 
     with torch.no_grad():
         compiled = torch.compile(infer, fullgraph=True, backend="eager")(batch.tensors, batch.sizes)

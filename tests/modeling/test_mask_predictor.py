@@ -9,7 +9,8 @@ import pytest
 import torch
 from layers.rounding import summation_bound
 
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS, int16_products
+from maskrcnn_benchmark.engine.precision import Precision, running_in
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.mask_head import mask_loss, predict_in_parts
 from maskrcnn_benchmark.modeling.roi_heads.mask_head.predictor import MaskRCNNC4Predictor
 
@@ -50,7 +51,7 @@ def test_in_16_bit_integers_it_is_near_the_layers() -> None:
     for factor in (1, -2):
         predictor.conv5_mask.weight.mul_(factor)  # what was prepared follows
         expected = reference(predictor, x)
-        with int16_products():
+        with running_in(predictor, Precision(int16=True), torch.device("cpu")):
             got = predictor(x)
         assert got.equal(predictor(x)) != HAS_INT16_PRODUCTS
         torch.testing.assert_close(got, expected, rtol=0, atol=2e-3 * expected.abs().max().item())
@@ -127,5 +128,7 @@ def test_loss_counts_positives_only() -> None:
     targets = (torch.rand(4, 6, 6, generator=torch.Generator().manual_seed(1)) > 0.5).to(torch.uint8)
     positive = torch.tensor([True, False, True, False])
     expected = torch.nn.functional.binary_cross_entropy(logits[positive].sigmoid(), targets[positive].float())
-    torch.testing.assert_close(mask_loss(logits, targets, positive), expected)
-    assert mask_loss(logits, targets, torch.zeros(4, dtype=torch.bool)) == 0
+    total, num_pixels = mask_loss(logits, targets, positive)
+    assert num_pixels == 2 * 6 * 6
+    torch.testing.assert_close(total / num_pixels, expected)
+    assert mask_loss(logits, targets, torch.zeros(4, dtype=torch.bool)) == (0, 0)

@@ -47,11 +47,11 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(
         self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        answer = operator(*args, **(kwargs or {}))
+        result = operator(*args, **(kwargs or {}))
         name = operator.overloadpacket.__name__
         devices = {
             leaf.device.type
-            for leaf in _pytree.tree_leaves((args, kwargs, answer))
+            for leaf in _pytree.tree_leaves((args, kwargs, result))
             if isinstance(leaf, Tensor) and leaf.dim() > 0
         }
         by_mask = name.startswith("index") and any(
@@ -60,7 +60,7 @@ class Waits(TorchDispatchMode):
         )
         if name in WAITING or by_mask or {"cpu", "cuda"} <= devices:
             self.found.append(f"{operator} between {sorted(devices)}")
-        return answer
+        return result
 
 
 @pytest.fixture
@@ -98,7 +98,9 @@ def make_targets() -> Targets:
         return torch.zeros(shape, dtype=dtype, device="cuda")
 
     polygons = PolygonBatch(zeros(30, 2), zeros(11, dtype=torch.int32), zeros(17, dtype=torch.int32))
-    return Targets(zeros(2, 8, 4), zeros(2, 8, dtype=torch.int64), zeros(2, 8, dtype=torch.bool), polygons)
+    return Targets(
+        zeros(2, 8, 4), zeros(2, 8, dtype=torch.int64), zeros(2, 8, dtype=torch.bool), polygons, {}
+    )
 
 
 @pytest.mark.usefixtures("on_gpu")
@@ -119,13 +121,13 @@ def test_nothing_waits(config: str, dtype: torch.dtype, training: bool) -> None:
         batch, targets = make_batch(), make_targets()
         with waits, torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
             if training:
-                answer: Any = list(model(batch, targets).values())
+                outputs: Any = list(model(batch, targets).values())
             else:
                 with torch.no_grad():
-                    answer = [tensor for tensor in model.inference(batch) if tensor is not None]
+                    outputs = _pytree.tree_leaves(model.inference(batch))
     assert not waits.found
-    assert {tensor.device.type for tensor in answer} == {"cuda"}
-    floating = [tensor for tensor in answer if tensor.is_floating_point()]
+    assert {tensor.device.type for tensor in outputs} == {"cuda"}
+    floating = [tensor for tensor in outputs if tensor.is_floating_point()]
     assert {tensor.dtype for tensor in floating} == {torch.float32}
 
 

@@ -8,12 +8,11 @@ import torch
 import torchvision
 from torch import nn
 
-from maskrcnn_benchmark.config import paths_catalog
-from maskrcnn_benchmark.config.weights_manifest import weights_manifest
 from maskrcnn_benchmark.models import backbones, faster_rcnn
 from maskrcnn_benchmark.models.imagenet import imagenet_entry, imagenet_options
 from maskrcnn_benchmark.weights.sources import catalogue
-from maskrcnn_benchmark.weights.sources.wanted import Digest
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest
+from maskrcnn_benchmark.weights.sources.catalogue import weights_manifest
 
 SMALL = {"MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 32}
 
@@ -35,9 +34,8 @@ def cached_resnet18(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> nn.Modul
     entry = imagenet_entry("R-18")
     assert entry is not None
     # random weights do not have the hash of the published ones
-    manifest = weights_manifest() | {entry.name: replace(entry, sha256=None)}
-    for module in (paths_catalog, catalogue):
-        monkeypatch.setattr(module, "weights_manifest", lambda: manifest)
+    entries = weights_manifest() | {entry.name: replace(entry, sha256=None)}
+    monkeypatch.setattr(catalogue, "weights_manifest", lambda: entries)
     place = tmp_path / "weights" / entry.place
     place.parent.mkdir(parents=True)
     torch.save(source.state_dict(), place)

@@ -1,4 +1,4 @@
-"""A model of every family learns two images of the embedded data set by heart."""
+"""A model of every family learns two images of the embedded dataset by heart."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from maskrcnn_benchmark.data.datasets.shapes import draw_shapes
 from maskrcnn_benchmark.models import mask_rcnn
 
 ITERATIONS = 120
-DECAY = 50  # the last iterations, in which the rate falls to zero
+DECAY = 50  # the last iterations, in which the learning rate falls to zero
 SMALL_HEADS = {
     "MODEL.FPN.OUT_CHANNELS": 64,
     "MODEL.ROI_BOX_HEAD.MLP_HEAD_DIM": 128,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import peak_bytes_of
+from maskrcnn_benchmark.benchmark.measure.memory import peak_bytes_of
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 
 
@@ -36,7 +36,7 @@ def test_no_boxes(counts: tuple[int, int]) -> None:
     assert box_iou(boxes(2, counts[0], seed=0), boxes(2, counts[1], seed=1)).shape == (2, *counts)
 
 
-def test_a_batch_with_all_anchors_takes_little_more_than_the_answer() -> None:
+def test_a_batch_with_all_anchors_takes_little_more_than_the_result() -> None:
     """On a GPU this stands beside everything that the body keeps for backward."""
     first, second = boxes(2, 16, seed=0), boxes(50_000, seed=1)
     peak = peak_bytes_of(lambda: box_iou(first, second))

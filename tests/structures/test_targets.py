@@ -61,3 +61,21 @@ def test_what_cannot_be_padded_is_named() -> None:
         pad_targets([target(1, 0), target(1, 1, masks=False)])
     with pytest.raises(ValueError, match="labels"):
         pad_targets([BoxList([[0, 0, 1, 1]], (9, 9))])
+
+
+def test_named_fields_are_padded_with_zeros() -> None:
+    first, second, third = (BoxList([[0, 0, 9, 9]] * count, (20, 20)) for count in (3, 0, 1))
+    for boxlist in (first, third):
+        boxlist.add_field("labels", torch.ones(len(boxlist), dtype=torch.int64))
+        boxlist.add_field("points", torch.arange(1, 2 * len(boxlist) + 1).view(-1, 2))
+    padded = pad_targets([first, second, third], fields=("points",)).fields["points"]
+    assert padded.shape == (3, 8, 2)
+    assert padded.dtype == torch.int64
+    assert padded[0, :3].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert padded[2, 0].tolist() == [1, 2]
+    assert padded.count_nonzero() == 8
+    assert pad_targets([first, second, third]).fields == {}
+    assert pad_targets([second], fields=("points",)).fields == {}
+    with pytest.raises(ValueError, match=r"target 2 .*no field 'points'"):
+        del third.extra_fields["points"]
+        pad_targets([first, second, third], fields=("points",))

@@ -17,7 +17,7 @@ from maskrcnn_benchmark.utils.device import memory_in_use, resolve_device
 from maskrcnn_benchmark.utils.logger import setup_logger
 from maskrcnn_benchmark.utils.metric_logger import MetricLogger, SmoothedValue
 from maskrcnn_benchmark.utils.metric_writers import JsonLinesWriter, open_metric_writers, read_metrics
-from maskrcnn_benchmark.utils.plain_file import check_plain
+from maskrcnn_benchmark.utils.plain_file import check_plain, load_plain
 from maskrcnn_benchmark.utils.random_state import (
     choose_seed,
     random_state,
@@ -216,3 +216,15 @@ def test_memory_of_a_process_is_labelled_as_such() -> None:
     assert memory_in_use(CPU)["peak_rss"] > 64
     assert memory_in_use(CPU)["peak_rss"] >= before["peak_rss"]
     assert ballast.sum() > 0
+
+
+def test_a_plain_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "replay.pth"
+    with pytest.raises(ValueError, match=r"^replay file '.*replay\.pth' cannot be read: .*No such file"):
+        load_plain(path, "replay file")
+    torch.save([1], path)
+    with pytest.raises(ValueError, match=r"replay\.pth' holds a list instead of a dictionary"):
+        load_plain(path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"replay\.pth' is truncated or damaged"):
+        load_plain(path)

@@ -12,16 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """How one path answers. Lists are used up, one item a request; then the path answers well."""
+    """What one path sends. Lists are used up, one item a request; then the file is sent as it is."""
 
     content: bytes
     etag: str | None = '"1"'
     last_modified: str | None = None
     ranges: bool = True  # whether Range is heeded
     if_range: bool = True  # whether If-Range is heeded
-    statuses: list[int] = field(default_factory=list)  # answered in place of the file
+    statuses: list[int] = field(default_factory=list)  # sent in place of the file
     cuts: list[int] = field(default_factory=list)  # bytes of the body after which the connection ends
-    ignores_start: bool = False  # answers 206 with the whole file, whatever part was asked for
+    ignores_start: bool = False  # sends 206 with the whole file, whatever part was asked for
     lie: int = 0  # added to the true Content-Length
     headers: dict[str, str] = field(default_factory=dict)  # more of them
     pause: float = 0.0  # seconds between blocks

@@ -12,16 +12,10 @@ import yaml
 from torchvision.models import get_model_weights, list_models
 
 from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.config.weights_manifest import LINKS, CatalogueEntry
 from maskrcnn_benchmark.modeling import registry
 from maskrcnn_benchmark.modeling.backbone import build_backbone  # noqa: F401  # registers the bodies
-from maskrcnn_benchmark.weights.sources.catalogue import (
-    alternatives,
-    cached,
-    entries,
-    fetch,
-    resolve_weights,
-)
+from maskrcnn_benchmark.weights.sources.catalogue import LINKS, CatalogueEntry, alternatives, entries
+from maskrcnn_benchmark.weights.sources.resolve import cached, fetch, resolve_weights
 
 ROOT = Path(__file__).parents[2]
 ENTRIES = entries()

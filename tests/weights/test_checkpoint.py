@@ -25,6 +25,7 @@ from maskrcnn_benchmark.weights.checkpoint import (
     read_checkpoint,
     save_plain,
 )
+from maskrcnn_benchmark.weights.load import Purpose
 
 
 class Body(nn.Module):
@@ -108,7 +109,7 @@ def test_weights_only_take_nothing_else(tmp_path: Path) -> None:
     optimizer2 = make_optimizer(cfg, second)
     scheduler2 = make_lr_scheduler(cfg, optimizer2)
     loaded = DetectronCheckpointer(cfg, second, optimizer2, scheduler2, tmp_path / "new")
-    assert loaded.load(path).extra["iteration"] == 1
+    assert loaded.load(path, Purpose.USE).extra["iteration"] == 1
     assert same(second, first.state_dict())
     assert scheduler2.last_epoch == 0
     assert loaded.load("").loaded == {}
@@ -160,7 +161,7 @@ def test_absent_and_truncated_files(tmp_path: Path) -> None:
         read_checkpoint(path)
     torch.save({"model": {"note": "no tensors"}}, path)
     with pytest.raises(ValueError, match="holds no tensors"):
-        Checkpointer(Detector()).load(path)
+        Checkpointer(Detector()).load(path, Purpose.USE)
 
 
 class Trap:
@@ -182,7 +183,7 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, zipped: bool) -> None:
         _use_new_zipfile_serialization=zipped,
     )
     with pytest.raises(ValueError, match="nothing in it was executed"):
-        Checkpointer(Detector()).load(tmp_path / "trap.pth")
+        Checkpointer(Detector()).load(tmp_path / "trap.pth", Purpose.USE)
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Trap(str(bait))))
     with pytest.raises(ValueError, match=r"plain\.pkl"):
         read_checkpoint(tmp_path / "plain.pkl")
@@ -205,7 +206,7 @@ def test_wrapped_names_are_unwrapped(tmp_path: Path) -> None:
     first = Detector()
     torch.save({"model": {f"module.{k}": v for k, v in first.state_dict().items()}}, tmp_path / "w.pth")
     second = Detector()
-    Checkpointer(second).load(tmp_path / "w.pth")
+    Checkpointer(second).load(tmp_path / "w.pth", Purpose.USE)
     assert same(second, first.state_dict())
 
 
@@ -218,7 +219,7 @@ def test_bare_body_fills_the_body(tmp_path: Path, prefix: str, caplog: pytest.Lo
     model = Detector()
     rpn = model.rpn.weight.clone()
     with caplog.at_level(logging.INFO, logger="maskrcnn_benchmark"):
-        Checkpointer(model).load(tmp_path / "body.pth")
+        Checkpointer(model).load(tmp_path / "body.pth", Purpose.TRAINING)
     assert torch.equal(model.backbone["body"].conv.weight, body.conv.weight)
     assert torch.equal(model.rpn.weight, rpn)
     assert "initial values kept for: 4 (rpn.weight, rpn.bias" in caplog.text
@@ -234,7 +235,7 @@ def test_incomplete_body_is_refused(tmp_path: Path, bare: bool) -> None:
     model = Detector()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"MODEL\.WEIGHT_PARTIAL True") as caught:
-        Checkpointer(model).load(tmp_path / "body.pth")
+        Checkpointer(model).load(tmp_path / "body.pth", Purpose.TRAINING)
     assert "backbone.body.norm.weight" in str(caught.value)
     assert same(model, before)
 
@@ -245,9 +246,9 @@ def test_another_class_count_is_listed_and_loaded_only_when_asked(tmp_path: Path
     model = Detector(classes=4)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"roi_heads\.weight \(81, 4\) instead of \(4, 4\)"):
-        Checkpointer(model).load(tmp_path / "w.pth")
+        Checkpointer(model).load(tmp_path / "w.pth", Purpose.USE)
     assert same(model, before)
-    Checkpointer(model).load(tmp_path / "w.pth", partial=True)
+    Checkpointer(model).load(tmp_path / "w.pth", Purpose.USE, partial=True)
     assert torch.equal(model.rpn.weight, first.rpn.weight)
     assert torch.equal(model.roi_heads.weight, before["roi_heads.weight"])
 
@@ -256,7 +257,7 @@ def test_unrelated_file_is_refused_even_partially(tmp_path: Path) -> None:
     torch.save(nn.LSTM(2, 2).state_dict(), tmp_path / "w.pth")
     for partial in (False, True):
         with pytest.raises(ValueError, match="no entry fits the model"):
-            Checkpointer(Detector()).load(tmp_path / "w.pth", partial=partial)
+            Checkpointer(Detector()).load(tmp_path / "w.pth", Purpose.USE, partial=partial)
 
 
 WRITER = """

@@ -18,10 +18,9 @@ from types import SimpleNamespace
 import pytest
 from weights.file_server import FileServer, Served, running_server
 
-from maskrcnn_benchmark.weights.partial import Partial
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted, cache_folder
 from maskrcnn_benchmark.weights.sources.download import download
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted, cache_folder
-from maskrcnn_benchmark.weights.transfer import TransferFailed, transfer
+from maskrcnn_benchmark.weights.sources.transfer import PartFile, TransferFailed, transfer
 
 CONTENT = Random(1).randbytes(200_000)
 OTHER = Random(2).randbytes(200_000)
@@ -80,7 +79,7 @@ def test_a_slow_server(server: FileServer) -> None:
 def test_a_silent_server_is_given_up(server: FileServer, tmp_path: Path) -> None:
     server.files["/a"] = Served(CONTENT, gate=threading.Event())
     with pytest.raises(TransferFailed, match=r"broke off.*timed out") as caught:
-        transfer(server.url("/a"), Partial(tmp_path / "a.part"), timeout=0.2)
+        transfer(server.url("/a"), PartFile(tmp_path / "a.part"), timeout=0.2)
     assert caught.value.again
 
 
@@ -118,10 +117,10 @@ def test_what_cannot_be_continued_starts_over(server: FileServer, how: str) -> N
 
 @pytest.mark.parametrize("if_range", [True, False])
 def test_two_versions_are_never_glued(server: FileServer, if_range: bool) -> None:
-    """Whether the server heeds If-Range or answers 206 with the rest of the new version."""
+    """Whether the server heeds If-Range or sends 206 with the rest of the new version."""
     server.files["/a"] = Served(OTHER, cuts=[70_000] * 9)
     with pytest.raises(TransferFailed):
-        transfer(server.url("/a"), Partial(_part()))
+        transfer(server.url("/a"), PartFile(_part()))
     server.files["/a"] = Served(CONTENT, etag='"2"', if_range=if_range)
     assert download(wanted(server.url("/a"), digest=None), no_sleep).read_bytes() == CONTENT
     assert [asked.status for asked in server.asked] == ([200, 200] if if_range else [200, 206, 200])
@@ -137,7 +136,7 @@ def test_a_server_that_gives_two_versions_one_name(server: FileServer) -> None:
     """The hash finds out, and the file is fetched anew."""
     server.files["/a"] = Served(OTHER, cuts=[70_000])
     with pytest.raises(TransferFailed):
-        transfer(server.url("/a"), Partial(_part()))
+        transfer(server.url("/a"), PartFile(_part()))
     server.files["/a"] = Served(CONTENT)
     assert download(wanted(server.url("/a")), no_sleep).read_bytes() == CONTENT
     assert [asked.status for asked in server.asked] == [200, 206, 200]
@@ -146,7 +145,7 @@ def test_a_server_that_gives_two_versions_one_name(server: FileServer) -> None:
 def test_a_part_of_another_address_is_not_continued(server: FileServer) -> None:
     server.files |= {"/a": Served(OTHER, cuts=[70_000]), "/b": Served(CONTENT)}
     with pytest.raises(TransferFailed):
-        transfer(server.url("/a"), Partial(_part()))
+        transfer(server.url("/a"), PartFile(_part()))
     assert download(wanted(server.url("/b"), digest=None)).read_bytes() == CONTENT
     assert "Range" not in server.asked[1].headers
 
@@ -161,7 +160,7 @@ def test_a_part_without_its_note_is_not_continued(server: FileServer) -> None:
 def test_a_part_that_is_longer_than_the_file_starts_over(server: FileServer) -> None:
     server.files["/a"] = Served(OTHER, cuts=[70_000])
     with pytest.raises(TransferFailed):
-        transfer(server.url("/a"), Partial(_part()))
+        transfer(server.url("/a"), PartFile(_part()))
     server.files["/a"] = Served(CONTENT[:50_000])
     assert download(wanted(server.url("/a"), digest=None), no_sleep).read_bytes() == CONTENT[:50_000]
     assert [asked.status for asked in server.asked] == [200, 416, 200]
@@ -305,7 +304,7 @@ def test_a_full_disk_says_how_much_is_missing(server: FileServer, monkeypatch: p
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_disk_that_fills_up_meanwhile(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     server.files["/a"] = Served(CONTENT)
-    monkeypatch.setattr(Partial, "discard", lambda self: None)
+    monkeypatch.setattr(PartFile, "discard", lambda self: None)
     _part().symlink_to("/dev/full")
     with pytest.raises(ValueError, match=r"no room on the disk of .*weights/it: 0\.2 MiB more are needed"):
         download(wanted(server.url("/a")))
@@ -334,7 +333,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 PROCESS = """
 import logging, sys
 from maskrcnn_benchmark.weights.sources.download import download
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted
+from maskrcnn_benchmark.weights.sources.cache_folder import Digest, Source, Wanted
 logging.basicConfig(level="INFO", filename=sys.argv[3])
 wanted = Wanted("catalog://it", (Source(sys.argv[1]),), "it/it.pth", Digest("sha256", sys.argv[2]))
 print(download(wanted))
@@ -350,7 +349,7 @@ def test_a_killed_download_is_continued(server: FileServer, cache: Path, tmp_pat
     """SIGKILL in the middle: the lock is free again, and what had come is kept."""
     served = server.files["/a"] = Served(CONTENT, gate=threading.Event())
     process = start_process(server.url("/a"), tmp_path / "log")
-    part = Partial(_part())
+    part = PartFile(_part())
     wait_until(lambda: part.size >= len(CONTENT) // 2)
     process.kill()
     process.communicate()

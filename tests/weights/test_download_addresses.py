@@ -14,10 +14,10 @@ from threading import Thread
 import pytest
 from weights.file_server import FileServer, Served, running_server
 
-from maskrcnn_benchmark.weights.sources.catalogue import resolve_weights
+from maskrcnn_benchmark.weights.sources.cache_folder import Source, Wanted
 from maskrcnn_benchmark.weights.sources.download import download
 from maskrcnn_benchmark.weights.sources.hub import fetch_from_hub, in_hub_cache
-from maskrcnn_benchmark.weights.sources.wanted import Source, Wanted
+from maskrcnn_benchmark.weights.sources.resolve import resolve_weights
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -10,7 +10,8 @@ from torch import Tensor
 from weights.small_detector import small_detector
 
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
-from maskrcnn_benchmark.weights.coco_classes import COCO_CLASSES
+from maskrcnn_benchmark.weights.classes import COCO_CLASSES
+from maskrcnn_benchmark.weights.load import Purpose
 
 BACKGROUND = "__background__"
 LAYERS = {  # rows of a class
@@ -55,12 +56,12 @@ def test_fine_tuning_for_another_number_of_classes(tmp_path: Path) -> None:
     path = detector_file(tmp_path, 4, ("circle", "square", "triangle"))
     first, model = small_detector(4).state_dict(), small_detector(3, seed=1)
     initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    report = Checkpointer(model, class_names=(BACKGROUND, "cat", "dog")).load(path, new_classes=True)
+    report = Checkpointer(model, class_names=(BACKGROUND, "cat", "dog")).load(path, Purpose.TRAINING)
     assert_rest_is(model, first)
     assert_rows(model, [(initial, 0), (initial, 1), (initial, 2)])
     table = str(report)
     assert "roi_heads.box.predictor.bbox_pred.weight         16 x 16          12 x 16" in table
-    assert "taken by name: none; initialised anew: __background__, cat, dog" in table
+    assert "taken by name: none; new, still random: __background__, cat, dog" in table
     assert (report.kept, report.unused) == ([], [])
 
 
@@ -69,19 +70,19 @@ def test_common_names_keep_their_rows(tmp_path: Path) -> None:
     first, model = small_detector(4).state_dict(), small_detector(5, seed=1)
     initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     names = (BACKGROUND, "star", "triangle", "circle", "moon")
-    report = Checkpointer(model, class_names=names).load(path, new_classes=True)
+    report = Checkpointer(model, class_names=names).load(path, Purpose.TRAINING)
     assert_rows(model, [(first, 0), (initial, 1), (first, 3), (first, 1), (initial, 4)])
     assert_rest_is(model, first)
-    assert "taken by name: __background__, triangle, circle; initialised anew: star, moon" in str(report)
+    assert "taken by name: __background__, triangle, circle; new, still random: star, moon" in str(report)
 
 
-@pytest.mark.parametrize("new_classes", [True, False])
-def test_equal_classes_in_another_order(tmp_path: Path, new_classes: bool) -> None:
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_equal_classes_in_another_order(tmp_path: Path, purpose: Purpose) -> None:
     """Nothing is lost by putting them right, so testing does it, too."""
     path = detector_file(tmp_path, 4, ("circle", "square", "triangle"))
     first, model = small_detector(4).state_dict(), small_detector(4, seed=1)
     names = (BACKGROUND, "triangle", "circle", "square")
-    Checkpointer(model, class_names=names).load(path, new_classes=new_classes)
+    Checkpointer(model, class_names=names).load(path, purpose)
     assert_rows(model, [(first, 0), (first, 3), (first, 1), (first, 2)])
 
 
@@ -108,7 +109,7 @@ def test_testing_on_other_classes_is_refused(
     model = small_detector(num_classes, seed=1)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(ValueError, match=words):
-        Checkpointer(model, class_names=names and (BACKGROUND, *names)).load(path)
+        Checkpointer(model, class_names=names and (BACKGROUND, *names)).load(path, Purpose.USE)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
@@ -118,17 +119,17 @@ def test_published_files_hold_cocos_classes_without_saying_so(tmp_path: Path) ->
     first, model = small_detector(81).state_dict(), small_detector(4, seed=1)
     initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     names = (BACKGROUND, "toothbrush", "gnome", "person")
-    Checkpointer(model, class_names=names).load(path, new_classes=True)
+    Checkpointer(model, class_names=names).load(path, Purpose.TRAINING)
     assert_rows(model, [(first, 0), (first, 80), (initial, 2), (first, 1)])
     reordered = small_detector(81, seed=1)
-    Checkpointer(reordered, class_names=(BACKGROUND, *COCO_CLASSES[::-1])).load(path)
+    Checkpointer(reordered, class_names=(BACKGROUND, *COCO_CLASSES[::-1])).load(path, Purpose.USE)
     assert_rows(reordered, [(first, 0), *((first, 81 - label) for label in range(1, 81))])
 
 
 def test_without_names_equal_counts_mean_the_same_classes(tmp_path: Path) -> None:
     path = detector_file(tmp_path, 4, None)
     first, model = small_detector(4).state_dict(), small_detector(4, seed=1)
-    report = Checkpointer(model, class_names=(BACKGROUND, "a", "b", "c")).load(path)
+    report = Checkpointer(model, class_names=(BACKGROUND, "a", "b", "c")).load(path, Purpose.USE)
     assert report.classes is None
     assert_rows(model, [(first, label) for label in range(4)])
 
@@ -139,7 +140,7 @@ def test_an_early_checkpoint_of_81_classes_need_not_be_of_coco(tmp_path: Path) -
     torch.save({"model": first.state_dict(), "iteration": 1, "random_states": []}, tmp_path / "w.pth")
     names = (BACKGROUND, *(f"part {number}" for number in range(80)))
     model = small_detector(81, seed=1)
-    assert Checkpointer(model, class_names=names).load(tmp_path / "w.pth").classes is None
+    assert Checkpointer(model, class_names=names).load(tmp_path / "w.pth", Purpose.USE).classes is None
     assert torch.equal(
         model.state_dict()["roi_heads.box.predictor.cls_score.weight"],
         first.state_dict()["roi_heads.box.predictor.cls_score.weight"],
@@ -148,7 +149,9 @@ def test_an_early_checkpoint_of_81_classes_need_not_be_of_coco(tmp_path: Path) -
 
 def test_names_that_do_not_fit_their_own_file_are_ignored(tmp_path: Path) -> None:
     path = detector_file(tmp_path, 4, ("circle", "square"))
-    report = Checkpointer(small_detector(4, seed=1), class_names=(BACKGROUND, "a", "b", "c")).load(path)
+    report = Checkpointer(small_detector(4, seed=1), class_names=(BACKGROUND, "a", "b", "c")).load(
+        path, Purpose.USE
+    )
     assert report.warnings == ["the file names 3 classes and has 4: its names are ignored"]
 
 
@@ -156,7 +159,7 @@ def test_class_agnostic_boxes_are_kept(tmp_path: Path) -> None:
     agnostic = ("MODEL.CLS_AGNOSTIC_BBOX_REG", True)
     first, model = small_detector(5, 0, *agnostic), small_detector(3, 1, *agnostic)
     torch.save({"model": first.state_dict()}, tmp_path / "w.pth")
-    report = Checkpointer(model).load(tmp_path / "w.pth", new_classes=True)
+    report = Checkpointer(model).load(tmp_path / "w.pth", Purpose.TRAINING)
     boxes = "roi_heads.box.predictor.bbox_pred.weight"
     assert torch.equal(model.state_dict()[boxes], first.state_dict()[boxes])
     assert report.classes is not None
@@ -166,4 +169,4 @@ def test_class_agnostic_boxes_are_kept(tmp_path: Path) -> None:
 def test_names_and_model_that_disagree(tmp_path: Path) -> None:
     path = detector_file(tmp_path, 4, None)
     with pytest.raises(ValueError, match=r"2 class names .* set MODEL\.ROI_BOX_HEAD\.NUM_CLASSES 3"):
-        Checkpointer(small_detector(4), class_names=(BACKGROUND, "a", "b")).load(path)
+        Checkpointer(small_detector(4), class_names=(BACKGROUND, "a", "b")).load(path, Purpose.USE)

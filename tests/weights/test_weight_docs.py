@@ -11,6 +11,7 @@ from weights.small_detector import ROOT, empty_detector
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.weights.checkpoint import DetectronCheckpointer
+from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.sources.catalogue import entries
 
 TEXT = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
@@ -45,7 +46,9 @@ def test_the_first_command_starts_from_those_weights(tmp_path: Path) -> None:
     torch.save(provider.get_model("vovnet39").state_dict(), tmp_path / "vovnet39-0564-63bfa613.pth")
     config = "vovnet/e2e_mask_rcnn_V_39_FPN_2x.yaml"
     cfg = load_config(str(ROOT / "configs" / config))
-    report = DetectronCheckpointer(cfg, empty_detector(config)).load(tmp_path / "vovnet39-0564-63bfa613.pth")
+    report = DetectronCheckpointer(cfg, empty_detector(config)).load(
+        tmp_path / "vovnet39-0564-63bfa613.pth", Purpose.TRAINING
+    )
     assert "pytorchcv" in report.source
     assert report.unused == []
     assert not any(name.startswith("backbone.body.") for name in report.kept)

@@ -7,7 +7,7 @@ import torch
 
 from maskrcnn_benchmark.weights.matching import match_keys, match_state, strip_prefix_if_present
 
-# model keys, file keys, which goes where: the answers of the family's loader
+# model keys, file keys, which goes where: what the family's loader gives
 FAMILY = [
     (
         ["backbone.body.stem.conv1.weight", "backbone.body.layer1.0.conv1.weight"],

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from weights.small_detector import small_config, small_detector
 
-from maskrcnn_benchmark.models.load import load_detector
+from maskrcnn_benchmark.models.loaded_detector import load_detector
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, DetectronCheckpointer, save_plain
@@ -68,7 +68,7 @@ def test_what_it_holds(tmp_path: Path) -> None:
 
 FRESH = """
 import sys, torch
-from maskrcnn_benchmark.models.load import load_detector
+from maskrcnn_benchmark.models.loaded_detector import load_detector
 torch.set_num_threads(1)
 (boxes,) = load_detector(sys.argv[1], "cpu")(sys.argv[2])
 torch.save({name: boxes.get_field(name) for name in boxes.fields()} | {"bbox": boxes.bbox}, sys.argv[3])
@@ -130,7 +130,7 @@ def test_a_loaded_detector(tmp_path: Path, image: Path) -> None:
     expected = expected.resize((120, 90))
     torch.testing.assert_close(from_path.bbox, expected.bbox, rtol=1e-4, atol=1e-3)
     assert torch.equal(from_path.get_field("labels"), expected.get_field("labels"))
-    with pytest.raises(ValueError, match=r"shape \(90, 120\) and type uint8: give an array \[H, W, 3\]"):
+    with pytest.raises(ValueError, match=r"shape \(90, 120\) and dtype uint8: give an array \[H, W, 3\]"):
         detector(pixels[:, :, 0])
     with pytest.raises(ValueError, match="cannot be read"):
         detector("nowhere.png")

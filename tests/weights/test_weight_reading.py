@@ -143,7 +143,7 @@ def test_a_program_is_no_weights_file(tmp_path: Path) -> None:
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pkl"
     path.write_bytes(pickle.dumps({"a": np.array([{}, None], dtype=object)}, protocol=2))
-    with pytest.raises(ValueError, match="no type of numbers"):
+    with pytest.raises(ValueError, match="no dtype of numbers"):
         read_weights(path)
 
 

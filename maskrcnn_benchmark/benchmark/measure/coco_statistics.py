@@ -50,19 +50,19 @@ class CocoStatistics:
     vertex_quantiles: tuple[float, ...]
 
     def draw_size(self, rng: np.random.Generator) -> tuple[int, int]:
-        """Width and height of an image."""
+        """Draws width and height of an image."""
         counts = np.array([count for _, _, count in self.image_sizes])
         width, height, _ = self.image_sizes[rng.choice(len(counts), p=counts / counts.sum())]
         return width, height
 
     def draw_count(self, rng: np.random.Generator) -> int:
-        """The number of objects of an image, at least one (training leaves out images without)."""
+        """Draws the number of objects of an image, at least one (training leaves out images without)."""
         mean = self.objects_mean - 1
         extra = rng.negative_binomial(self.objects_shape, self.objects_shape / (self.objects_shape + mean))
         return min(1 + int(extra), self.objects_most)
 
     def draw_object(self, rng: np.random.Generator, size_wh: tuple[int, int], classes: int) -> DrawnObject:
-        """An object of an image of `size_wh`, of one of the labels 1 .. `classes` - 1."""
+        """Draws an object of an image of `size_wh`, with a label of 1 .. `classes` - 1."""
         shares = np.asarray(self.area_shares) / sum(self.area_shares)
         kind = int(rng.choice(len(shares), p=shares))
         low, high = np.log(self.area_limits[kind : kind + 2])
@@ -79,7 +79,7 @@ class CocoStatistics:
 def draw_outline(
     rng: np.random.Generator, box: tuple[float, float, float, float], vertices: int
 ) -> NDArray[np.float32]:
-    """A ragged ellipse [vertices, 2] in a box."""
+    """Draws a ragged ellipse [vertices, 2] within a box."""
     angles = np.sort(rng.uniform(0, 2 * math.pi, vertices))
     radii = rng.uniform(0.7, 1.0, vertices) / 2
     middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2

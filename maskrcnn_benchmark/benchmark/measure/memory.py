@@ -1,27 +1,33 @@
-"""Training memory: its peak, and what autograd keeps for backward, module by module."""
+"""Peaks of training memory: of a GPU's allocator; on a CPU of the process, and of tensors alone.
+
+The peak of tensors is what torch's own allocator handed out, counted by torch's profiler. As on a GPU, it
+includes workspaces that oneDNN asks torch for. A process's resident set also holds freed memory that the C
+library keeps, and what libraries take by themselves.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.profiler import profile
+from torch.profiler import kineto_available
 
-from maskrcnn_benchmark.benchmark.measures import SavedForBackward, TrainingMemory
-from maskrcnn_benchmark.utils.device import MIB, memory_in_use
+from maskrcnn_benchmark.benchmark.row import TrainingMemory
+from maskrcnn_benchmark.utils.device import memory_in_use
 
 PEAK_RSS_LABEL = "peak RSS above the idle process (CPU)"
 ALLOCATED_LABEL = "peak allocated"
-OUTSIDE = "(outside every module)"
+ALLOCATION = "[memory]"  # the name of the trace's events for memory taken (bytes above 0) or given back
 
 
 def resident_mib() -> float:
-    """The resident set of this process now; its peak where the system does not tell."""
+    """MiB of this process's resident set now; its peak where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text(encoding="utf-8").splitlines():
@@ -30,7 +36,7 @@ def resident_mib() -> float:
     return memory_in_use(torch.device("cpu"))["peak_rss"]
 
 
-def read_training_memory(device: torch.device, idle_mib: float, steps: int) -> TrainingMemory:
+def peak_training_memory(device: torch.device, idle_mib: float, steps: int) -> TrainingMemory:
     """The peaks since the last reset (GPU), or of this process above `idle_mib` (CPU)."""
     peaks = memory_in_use(device)
     if device.type == "cuda":
@@ -40,68 +46,28 @@ def read_training_memory(device: torch.device, idle_mib: float, steps: int) -> T
     return TrainingMemory(PEAK_RSS_LABEL, None, None, above, idle_mib, steps, None)
 
 
-def with_tensors(memory: TrainingMemory, peak_mib: float | None) -> TrainingMemory:
-    """The memory with the peak of tensors."""
-    return replace(memory, peak_tensors_mib=peak_mib)
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of the tensors' storages, each storage counted once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def with_breakdown(memory: TrainingMemory, breakdown: list[SavedForBackward]) -> TrainingMemory:
-    """The memory with what makes it up."""
-    return replace(memory, breakdown=tuple(breakdown))
+def peak_bytes_of(run: Callable[[], object]) -> int | None:
+    """The largest number of bytes that host tensors made by `run` hold at one time.
 
-
-class SavedTensors:
-    """Adds up what autograd saves, by the module whose forward is running.
-
-    A storage counts once, for the first module that keeps it; parameters and buffers, which are there anyway,
-    do not count.
+    What was there before does not count, freed or not. None: this torch's profiler sees no allocations.
     """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self._names = {module: name for name, module in model.named_modules()}
-        self._running: list[str] = []
-        self._known = {
-            tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())
-        }
-        self._bytes: dict[str, int] = defaultdict(int)
-        self._tensors: dict[str, int] = defaultdict(int)
-        self._held: list[Tensor] = []  # what is freed could give its address to another
-
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """One forward pass."""
-        hooks = []
-        for module in self._names:
-            hooks.append(module.register_forward_pre_hook(self._enter))
-            hooks.append(module.register_forward_hook(self._leave, always_call=True))
-        try:
-            with torch.autograd.graph.saved_tensors_hooks(self._save, lambda saved: saved):
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-            self._held.clear()
-
-    def breakdown(self) -> list[SavedForBackward]:
-        """Largest first."""
-        found = [
-            SavedForBackward(name, size / MIB, self._tensors[name]) for name, size in self._bytes.items()
-        ]
-        return sorted(found, key=lambda each: -each.mib)
-
-    def _enter(self, module: nn.Module, _inputs: Any) -> None:
-        self._running.append(self._names[module])
-
-    def _leave(self, _module: nn.Module, _inputs: Any, _answer: Any) -> None:
-        self._running.pop()
-
-    def _save(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._known:
-            self._known.add(storage.data_ptr())
-            self._held.append(tensor.detach())
-            name = self._running[-1] if self._running else OUTSIDE
-            self._bytes[name] += storage.nbytes()
-            self._tensors[name] += 1
-        return tensor
+    if not kineto_available():
+        return None
+    with profile(profile_memory=True) as profiler:
+        run()
+    # The trace has every allocation; the profiler's lists of operators have only what is left of an
+    # operator's own allocations at its end.
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
+    allocations = sorted((each for each in events if each["name"] == ALLOCATION), key=lambda each: each["ts"])
+    if not allocations:
+        return None
+    return max(0, *accumulate(each["args"]["Bytes"] for each in allocations))

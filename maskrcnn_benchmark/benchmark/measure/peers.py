@@ -12,10 +12,11 @@ from torchvision.models.detection import FasterRCNN, MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
 from maskrcnn_benchmark.benchmark.measure.stages import StageCall, replaced, stage_call
-from maskrcnn_benchmark.benchmark.measure.subject import Counts, prepare_random_weights
-from maskrcnn_benchmark.benchmark.measures import FASTER, MASK
+from maskrcnn_benchmark.benchmark.measure.subject import Counts, scale_last_layers
+from maskrcnn_benchmark.benchmark.row import FASTER, MASK
+from maskrcnn_benchmark.engine.precision import Precision
 
 TORCHVISION = "torchvision"
 PEERS = (TORCHVISION,)
@@ -53,14 +54,11 @@ def without_pasting(model: nn.Module) -> Iterator[None]:
 class TorchvisionDetector:
     """A `Subject`: one of torchvision's detectors."""
 
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision) -> None:
         self.model = model
         self.detector: Any = model
         self.device = device
-        self.dtype = dtype
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+        self.precision = precision
 
     def collate(self, samples: Sequence[Sample]) -> PeerBatch:
         """Images as its own loaders make them; masks [G, H, W] uint8 where there are outlines."""
@@ -76,31 +74,31 @@ class TorchvisionDetector:
         return PeerBatch(images, targets)
 
     def to_device(self, batch: PeerBatch) -> list[Tensor]:
-        """The images alone."""
+        """Copies the images, without targets."""
         return [image.to(self.device, non_blocking=True) for image in batch.images]
 
     def detect(self, batch: list[Tensor]) -> list[dict[str, Tensor]]:
-        """A dictionary an image."""
-        with self._autocast(), without_pasting(self.model):
-            answers: list[dict[str, Tensor]] = self.model(batch)
-        return answers
+        """Final detections, one dictionary per image; masks [D, 1, M, M], not pasted."""
+        with self.precision.autocast(self.device), without_pasting(self.model):
+            detections: list[dict[str, Tensor]] = self.model(batch)
+        return detections
 
-    def paste(self, answers: list[dict[str, Tensor]], samples: Sequence[Sample]) -> None:
-        """Into full images, as it does."""
+    def paste(self, detections: list[dict[str, Tensor]], samples: Sequence[Sample]) -> None:
+        """Pastes masks into full images, as torchvision does."""
         seen = [(sample.image.shape[1], sample.image.shape[2]) for sample in samples]
         original = [(sample.original_wh[1], sample.original_wh[0]) for sample in samples]
         self.detector.transform.eval()
-        self.detector.transform.postprocess(answers, seen, original)
+        self.detector.transform.postprocess(detections, seen, original)
 
     def losses(self, batch: PeerBatch) -> dict[str, Tensor]:
-        """By name."""
+        """Losses by name."""
         targets = [{name: value.to(self.device) for name, value in each.items()} for each in batch.targets]
-        with self._autocast():
+        with self.precision.autocast(self.device):
             losses: dict[str, Tensor] = self.model(self.to_device(batch), targets)
         return losses
 
     def stage_calls(self) -> list[StageCall]:
-        """The parts that answer to ours; its resizing and padding count with the body."""
+        """The parts that correspond to ours; its resizing and padding count with the body."""
         heads, backbone = self.detector.roi_heads, self.detector.backbone
         parts = [
             (backbone, "body", "backbone"),
@@ -114,10 +112,10 @@ class TorchvisionDetector:
 
     @contextmanager
     def counting(self, counts: list[Counts]) -> Iterator[None]:
-        """Proposals and detections of its heads."""
+        """Counts proposals and detections at its heads."""
 
-        def count(_module: nn.Module, inputs: Any, answer: Any) -> None:
-            proposals, found = inputs[1], answer[0]
+        def count(_module: nn.Module, inputs: Any, output: Any) -> None:
+            proposals, found = inputs[1], output[0]
             numbers = sum(map(len, proposals)), sum(len(each["boxes"]) for each in found)
             counts.append(Counts(*map(torch.tensor, numbers)))
 
@@ -127,7 +125,7 @@ class TorchvisionDetector:
         finally:
             hook.remove()
 
-    def prepare_load(self, images: Images) -> str:
-        """On the first images."""
+    def scale_random_weights(self, images: Images) -> str:
+        """Scales the last layers on the first images."""
         box_predictor = self.detector.roi_heads.box_predictor
-        return prepare_random_weights(self, self.detector.rpn.head, box_predictor, images)
+        return scale_last_layers(self, self.detector.rpn.head, box_predictor, images)

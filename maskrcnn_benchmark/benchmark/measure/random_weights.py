@@ -1,8 +1,8 @@
 """Random weights under which a detector's heads have as much to do as a trained one's.
 
-Fresh weights propose and detect next to nothing, or everything. The last layers of the RPN and of the box
-head are therefore scaled by what they answer to a few images, so that objectness and class scores differ from
-region to region as much as those of a trained model do. Everything before them keeps its initial weights.
+With fresh weights a detector finds next to nothing, or everything. The last layers of the RPN and of the box
+head are therefore scaled by what they compute on a few images: objectness and class scores then differ from
+RoI to RoI as much as those of a trained model do. Everything before them keeps its initial weights.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ HOW = (
     "random weights; the last layers of RPN and box head are scaled on {images} images until objectness and "
     "class scores are spread like a trained model's"
 )
-# Standard deviations over the regions of an image. The background's advantage leaves about one in a hundred
-# pairs of region and class above the score threshold of 0.05.
+# Standard deviations over the RoIs of an image. The background's advantage leaves about one in a hundred
+# pairs of RoI and class above the score threshold of 0.05.
 OBJECTNESS_SPREAD, PROPOSAL_SPREAD = 2.0, 0.2
 CLASS_SPREAD, BOX_SPREAD, BACKGROUND_LOGIT = 1.5, 0.5, 6.0
 RESIDUAL_SCALE = 0.2
@@ -27,29 +27,29 @@ RESIDUAL_SCALE = 0.2
 
 @torch.no_grad()
 def quiet_residuals(model: nn.Module) -> None:
-    """Keeps residual sums from growing: scales the norms that close a bottleneck's branch."""
+    """Scales the last norm of every bottleneck, so that residual sums do not grow with depth."""
     for name, module in model.named_modules():
         if name.endswith("bn3"):
             cast(Tensor, module.weight).fill_(RESIDUAL_SCALE)
 
 
 @torch.no_grad()
-def spread_answers(rpn_head: nn.Module, box_predictor: nn.Module, run: Callable[[], object]) -> None:
-    """Scales the last layers of both by what they answer in `run`, which runs the detector on images.
+def spread_outputs(rpn_head: nn.Module, box_predictor: nn.Module, run: Callable[[], object]) -> None:
+    """Scales the last layers of both by what they compute in `run`, which runs the detector on images.
 
-    Both have `bbox_pred`; the RPN's head has `cls_logits` and answers with lists of logits and deltas, one
-    entry a level; the predictor has `cls_score` and answers with logits [K, C] and deltas [K, 4 * C].
+    Both have `bbox_pred`. The RPN's head has `cls_logits` and returns lists of logits and deltas, one entry a
+    level. The predictor has `cls_score` and returns logits [K, C] and deltas [K, 4 * C].
     """
-    with answers_of(rpn_head) as answers:
+    with outputs_of(rpn_head) as outputs:
         run()
-    logits = torch.cat([level.flatten() for answer in answers for level in answer[0]])
-    deltas = torch.cat([level.flatten() for answer in answers for level in answer[1]])
+    logits = torch.cat([level.flatten() for output in outputs for level in output[0]])
+    deltas = torch.cat([level.flatten() for output in outputs for level in output[1]])
     _scale(rpn_head.get_submodule("cls_logits"), OBJECTNESS_SPREAD / logits.float().std())
     _scale(rpn_head.get_submodule("bbox_pred"), PROPOSAL_SPREAD / deltas.float().std())
-    with answers_of(box_predictor) as answers:
+    with outputs_of(box_predictor) as outputs:
         run()
-    scores = torch.cat([answer[0] for answer in answers]).float()
-    boxes = torch.cat([answer[1] for answer in answers]).float()
+    scores = torch.cat([output[0] for output in outputs]).float()
+    boxes = torch.cat([output[1] for output in outputs]).float()
     cls_score = box_predictor.get_submodule("cls_score")
     factor = CLASS_SPREAD / scores.std(dim=0).mean()
     _scale(cls_score, factor)
@@ -60,18 +60,18 @@ def spread_answers(rpn_head: nn.Module, box_predictor: nn.Module, run: Callable[
 
 
 @contextmanager
-def answers_of(module: nn.Module) -> Iterator[list[Any]]:
-    """What a module returns while this is entered, call after call."""
-    answers: list[Any] = []
-    hook = module.register_forward_hook(lambda _module, _inputs, answer: answers.append(answer))
+def outputs_of(module: nn.Module) -> Iterator[list[Any]]:
+    """Collects what a module returns while this is entered, call after call."""
+    outputs: list[Any] = []
+    hook = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
-        yield answers
+        yield outputs
     finally:
         hook.remove()
 
 
 def _scale(layer: nn.Module, factor: Tensor) -> None:
-    """Scales weight and bias; not where all answers are alike and the factor is not finite."""
+    """Scales weight and bias; leaves them where the factor is not finite, as all outputs are alike."""
     if factor.isfinite():
         cast(Tensor, layer.weight).mul_(factor)
         cast(Tensor, layer.bias).mul_(factor)

@@ -1,4 +1,4 @@
-"""Tells a detector's stages apart without changing its code: calls of its parts are wrapped for a while."""
+"""Tells a detector's stages apart without changing its code: wraps the calls of its parts for a while."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from maskrcnn_benchmark.benchmark.measures import STAGES
+from maskrcnn_benchmark.benchmark.row import STAGES
 
 
 class StageCall(NamedTuple):
@@ -22,7 +22,7 @@ class StageCall(NamedTuple):
 class StageMeter:
     """Splits what a clock counts (seconds, operations) among stages.
 
-    What passes between two stages belongs to the later one, what passes after the last to post-processing. A
+    What is counted between two stages belongs to the later one, after the last stage to post-processing. A
     stage within another is not counted twice.
     """
 
@@ -34,14 +34,14 @@ class StageMeter:
 
     @contextmanager
     def run(self) -> Iterator[None]:
-        """One pass from its start to its end."""
+        """Counts one pass of the detector, from its start to its end."""
         self._last = self.clock()
         yield
         self._charge("post_processing")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """The stage `name` from its start to its end."""
+        """Counts the stage `name`, from its start to its end."""
         self._charge(self._open[-1] if self._open else name)
         self._open.append(name)
         try:
@@ -57,7 +57,7 @@ class StageMeter:
 
 @contextmanager
 def watched(calls: Sequence[StageCall], meter: StageMeter) -> Iterator[None]:
-    """While entered, the meter learns of the calls."""
+    """Reports the calls to the meter while this is entered."""
     with ExitStack() as stack:
         for owner, attribute, stage in calls:
             stack.enter_context(replaced(owner, attribute, _in_stage(owner, attribute, stage, meter)))
@@ -76,7 +76,7 @@ def _in_stage(owner: Any, attribute: str, stage: str, meter: StageMeter) -> Call
 
 @contextmanager
 def replaced(owner: Any, attribute: str, value: Any) -> Iterator[None]:
-    """While entered, `owner.attribute` is `value`, for this object alone."""
+    """Replaces `owner.attribute` by `value` while this is entered, for this object alone."""
     assert not isinstance(getattr(owner, attribute), nn.Module), "replace a module's forward instead"
     own = vars(owner)
     before = own.get(attribute)
@@ -92,7 +92,7 @@ def replaced(owner: Any, attribute: str, value: Any) -> Iterator[None]:
 
 
 def stage_call(owner: Any, attribute: str, stage: str) -> list[StageCall]:
-    """The call as a list: of its forward where the attribute is a module; empty where there is none."""
+    """The call as a list: the attribute's forward where it is a module; empty where there is none."""
     part = getattr(owner, attribute, None)
     if part is None:
         return []

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskrcnn_benchmark.benchmark.measure.load import Images, Sample
-from maskrcnn_benchmark.benchmark.measure.memory import SavedTensors
+from maskrcnn_benchmark.benchmark.measure.images import Images, Sample
+from maskrcnn_benchmark.benchmark.measure.memory import bytes_of, peak_bytes_of
+from maskrcnn_benchmark.benchmark.measure.saved_tensors import SavedTensors
 from maskrcnn_benchmark.benchmark.measure.subject import Subject
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import bytes_of, peak_bytes_of
-from maskrcnn_benchmark.benchmark.measures import SavedForBackward, TrainingThroughput
+from maskrcnn_benchmark.benchmark.row import SavedForBackward, TrainingThroughput
 from maskrcnn_benchmark.engine.inference_time import wait_for
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import MIB, reset_peak_memory
@@ -27,7 +27,7 @@ WARM_UP_STEPS = {"cpu": 1, "cuda": 3}
 
 @dataclass
 class TrainingRun:
-    """Steps over the images of this process; the learning rate is zero, so that no step changes the load."""
+    """Training steps over this process's images; the learning rate is 0, so no step changes the load."""
 
     subject: Subject
     optimizer: torch.optim.Optimizer
@@ -43,28 +43,28 @@ class TrainingRun:
         self._largest = (0, 0)  # padded pixels and number of the largest batch so far
 
     def distribute(self) -> None:
-        """From now on gradients are exchanged with the other processes."""
+        """Exchanges gradients with the other processes from now on."""
         self.subject.model = comm.distribute(self._unwrapped, self.subject.device)
 
     def close(self) -> None:
-        """Gives the detector back as it was, and the memory of gradients and momentum free."""
+        """Unwraps the detector, and frees the memory of gradients and momentum."""
         self.subject.model = self._unwrapped
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
 
     def warm_up(self) -> None:
-        """Steps that do not count."""
+        """Runs the steps that do not count."""
         for _ in range(WARM_UP_STEPS[self.subject.device.type]):
             self.step()
 
     def run(self, steps: int) -> list[float]:
-        """Seconds of each of `steps` steps, the memory's peaks starting anew where the device can."""
+        """Runs `steps` steps and returns the seconds of each; resets the memory's peaks first, on a GPU."""
         wait_for(self.subject.device)
         reset_peak_memory(self.subject.device)
         return [self.step() for _ in range(steps)]
 
     def step(self) -> float:
-        """One step; its seconds, from the images on the host to the updated weights.
+        """Runs one step and returns its seconds, from the images on the host to the updated weights.
 
         Raises:
             RuntimeError: a loss is not finite, which no number of this run would survive.
@@ -74,7 +74,7 @@ class TrainingRun:
         return self._step_on(number)
 
     def _step_on(self, number: int) -> float:
-        """The step on batch `number` of the images."""
+        """Runs a step on batch `number` of the images; returns its seconds."""
         batch = self._batch(number)
         wait_for(self.subject.device)
         start = time.perf_counter()
@@ -95,9 +95,9 @@ class TrainingRun:
         return self.subject.collate(samples)
 
     def peak_tensors_mib(self) -> float | None:
-        """The peak of tensors in one more step of this process's model, on the largest batch so far.
+        """MiB at the peak of tensors in one more step, on the largest batch so far, without other processes.
 
-        Of a model on a CPU; None where torch does not tell.
+        For a model on a CPU; None where torch does not tell.
         """
         model, states = self._unwrapped, self.optimizer.state.values()
         kept = [value for state in states for value in state.values() if isinstance(value, Tensor)]
@@ -126,20 +126,20 @@ class TrainingRun:
 
 
 def padded_pixels(samples: Sequence[Sample]) -> int:
-    """Of an image that holds each of them."""
+    """Pixels of the smallest image that holds each of them."""
     heights, widths = zip(*(sample.image.shape[1:] for sample in samples), strict=True)
     return int(max(heights) * max(widths))
 
 
 def training_throughput(step_seconds: list[float], images_per_process: int) -> TrainingThroughput:
-    """Of all processes; each counts its own steps' median."""
+    """Throughput of all processes, each from the median of its own steps."""
     own = images_per_process / statistics.median(step_seconds)
-    rates = comm.all_gather(own)
-    return TrainingThroughput(sum(rates) / len(rates), sum(rates), len(rates), tuple(step_seconds))
+    every = comm.all_gather(own)
+    return TrainingThroughput(sum(every) / len(every), sum(every), len(every), tuple(step_seconds))
 
 
 def make_plain_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """SGD with momentum over what can be trained, for detectors that have no config."""
+    """SGD with momentum over all trainable parameters, for detectors that have no config."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.SGD(parameters, lr=0.02, momentum=0.9, weight_decay=1e-4, fused=True)
 

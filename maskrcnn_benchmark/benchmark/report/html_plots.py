@@ -1,4 +1,4 @@
-"""What the plots of a report show: which points, from which numbers."""
+"""What the plots of report.html show: which points and bars, from which numbers, in which colours."""
 
 from __future__ import annotations
 
@@ -8,17 +8,31 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from maskrcnn_benchmark.benchmark.published import AreaAP
-from maskrcnn_benchmark.benchmark.report.html_parts import text
-from maskrcnn_benchmark.benchmark.report.report_numbers import milliseconds
-from maskrcnn_benchmark.benchmark.report.report_rows import Beside, Group, Line
-from maskrcnn_benchmark.benchmark.report.svg_scatter import Point, marker_sample, scatter
+from maskrcnn_benchmark.benchmark.report.beside_published import Beside, Group, Line
+from maskrcnn_benchmark.benchmark.report.quantities import milliseconds
+from maskrcnn_benchmark.benchmark.report.tables import STAGE_TITLES, stage_values
+from maskrcnn_benchmark.html.bars import Bar, Segment, stacked_bars, swatch
+from maskrcnn_benchmark.html.elements import Html, element, folded, fragment, legend
+from maskrcnn_benchmark.html.scatter import Point, marker_sample, scatter
 
-FAMILIES = (("V2?-", "vovnet"), ("[RW]-", "resnet"), ("X-", "resnext"))
-LEGEND = (
+# Colours of html/page.html by family of bodies: VoVNet, ResNet and Wide ResNet, ResNeXt.
+FAMILY_COLOURS = (("V2?-", "teal"), ("[RW]-", "brown"), ("X-", "purple"))
+OTHER_COLOUR = "grey"
+MARKERS = (
     ("full", "measured, with measured AP"),
     ("half", "measured, with the published AP (none was measured)"),
     ("hollow", "published, on the published hardware"),
 )
+STAGE_COLOURS = {
+    "to_device": "silver",
+    "backbone": "teal",
+    "fpn": "aqua",
+    "rpn": "ochre",
+    "box_head": "brick",
+    "mask_head": "rose",
+    "post_processing": "indigo",
+    "mask_pasting": "lavender",
+}
 
 
 class Quantity(NamedTuple):
@@ -49,10 +63,9 @@ SCORES = (
 )
 
 
-def plots(groups: list[Group]) -> str:
-    """All plots: those of the first computing type in sight, others behind a switch."""
-    legend = "".join(f"<li>{marker_sample(kind)}{text(words)}</li>" for kind, words in LEGEND)
-    parts = [f'<ul class="legend">{legend}</ul>']
+def plots(groups: list[Group]) -> Html:
+    """AP against time and memory: the first dtype in sight, others folded."""
+    parts = [legend((marker_sample(kind), words) for kind, words in MARKERS)]
     for group in groups:
         figures = [
             _figure(group, quantity, score)
@@ -60,45 +73,69 @@ def plots(groups: list[Group]) -> str:
             for quantity in QUANTITIES
             if any(score.measured(line) or score.published(line) for line in group.lines)
         ]
-        inside = (
-            f'<div class="plots">{"".join(figures)}</div>'
-            if figures
-            else "<p>No AP, measured or published.</p>"
-        )
+        inside = element("div", *figures, class_="plots")
+        if not figures:
+            inside = element("p", "No AP, measured or published.")
         if group.dtype == groups[0].dtype:
-            parts.append(f"<h3>{text(group.title)}</h3>{inside}")
+            parts += [element("h3", group.title), inside]
         else:
-            parts.append(f"<details><summary>{text(group.title)}</summary>{inside}</details>")
-    return "".join(parts)
+            parts.append(folded(group.title, inside))
+    return fragment(*parts)
 
 
-def family_of(body: str) -> str:
-    """The kind of body, which gives the colour."""
-    return next((family for pattern, family in FAMILIES if re.match(pattern, body)), "other")
+def stage_bars(groups: list[Group]) -> Html:
+    """A bar for every row with its time by stage; empty where no row has it."""
+    parts = []
+    for group in groups:
+        bars = [bar for line in group.lines if (bar := _stage_bar(line)) is not None]
+        if bars:
+            longest = max(sum(segment.value for segment in bar.segments) for bar in bars)
+            parts += [element("h3", group.title), stacked_bars(bars, longest)]
+    if not parts:
+        return fragment()
+    titles = STAGE_TITLES | {"mask_pasting": "mask pasting (not in the inference time)"}
+    return fragment(legend((swatch(STAGE_COLOURS[name]), title) for name, title in titles.items()), *parts)
 
 
-def _figure(group: Group, quantity: Quantity, score: Score) -> str:
+def colour_of(body: str) -> str:
+    """The colour of a body's family."""
+    return next((colour for pattern, colour in FAMILY_COLOURS if re.match(pattern, body)), OTHER_COLOUR)
+
+
+def _stage_bar(line: Line) -> Bar | None:
+    if line.row.inference is None or line.row.inference.split is None:
+        return None
+    segments = [
+        Segment(STAGE_TITLES[name], value, f"{milliseconds(value)} ms", STAGE_COLOURS[name])
+        for name, value in stage_values(line.row.inference.split).items()
+        if value is not None
+    ]
+    total = sum(segment.value for segment in segments)
+    return Bar(line.label, segments, f"{milliseconds(total)} ms")
+
+
+def _figure(group: Group, quantity: Quantity, score: Score) -> Html:
     """One plot, relative to R-50 where that was measured; else measured values, without published ones."""
     bases = _measured_bases(group, quantity)
     points = [point for line in group.lines for point in _points(line, quantity, score, bases is not None)]
     title = f"{score.title} against {quantity.title}"
     caption = f"{title}, {group.title}"
     if not points:
-        return f"<figure><figcaption>{text(caption)}: nothing was measured.</figcaption></figure>"
+        return element("figure", element("figcaption", f"{caption}: nothing was measured."))
     x_title = f"{quantity.title}, relative to R-50"
     scale = None
     if bases is None:
+        title += ". R-50 was not measured, so published points have no place here"
         x_title = f"{quantity.title}, {quantity.unit}, measured"
     elif len(bases) == 1:
         x_title, scale = f"{x_title} (and measured)", (bases[0], quantity.unit)
     key = re.sub(r"\W+", "-", f"{group.title}-{quantity.key}-{score.key}").lower()
     svg = scatter(key, caption, x_title, points, scale)
-    note = "" if bases is not None else ". R-50 was not measured, so that published points have no place here"
-    return f"<figure><figcaption>{text(title + note)}</figcaption>{svg}</figure>"
+    return element("figure", element("figcaption", title), svg)
 
 
 def _measured_bases(group: Group, quantity: Quantity) -> list[float] | None:
-    """The measured values of the R-50 that the lines are relative to, each once; None where one has none."""
+    """The distinct measured values of the R-50 rows that the lines compare with; None where one has none."""
     bases: list[float] = []
     for line in group.lines:
         pair = quantity.of(line)
@@ -115,12 +152,12 @@ def _measured_bases(group: Group, quantity: Quantity) -> list[float] | None:
 def _points(line: Line, quantity: Quantity, score: Score, is_relative: bool) -> list[Point]:
     pair, found = quantity.of(line), []
     measured_ap, published_ap = score.measured(line), score.published(line)
-    name, family = line.label, family_of(line.body)
+    name, colour = line.label, colour_of(line.body)
     if is_relative and pair.published_ratio is not None and published_ap is not None:
         words = (
             f"{name}, published: {score.title} {published_ap.ap:.1f} at {pair.published_ratio:.2f} of R-50"
         )
-        found.append(Point(name, family, "hollow", pair.published_ratio, published_ap.ap, words))
+        found.append(Point(name, colour, "hollow", pair.published_ratio, published_ap.ap, words))
     ap = measured_ap or published_ap
     x = pair.measured_ratio if is_relative else pair.measured
     if x is not None and ap is not None:
@@ -129,5 +166,5 @@ def _points(line: Line, quantity: Quantity, score: Score, is_relative: bool) -> 
         words = f"{name}: {value} measured"
         words += f", {x:.2f} of R-50" if is_relative else ""
         words += f", {score.title} {ap.ap:.1f} {origin}"
-        found.append(Point(name, family, "full" if measured_ap else "half", x, ap.ap, words))
+        found.append(Point(name, colour, "full" if measured_ap else "half", x, ap.ap, words))
     return found

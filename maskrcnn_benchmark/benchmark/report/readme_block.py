@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from maskrcnn_benchmark.benchmark.report.html_report import HTML_FILE
-from maskrcnn_benchmark.benchmark.report.report_memory import memory_text
-from maskrcnn_benchmark.benchmark.report.report_numbers import NOT_THERE, milliseconds, number, ratio
-from maskrcnn_benchmark.benchmark.report.report_rows import Line, report_groups
-from maskrcnn_benchmark.benchmark.report.report_words import headline, unfinished
-from maskrcnn_benchmark.benchmark.report.table import TABLE_FILE
+from maskrcnn_benchmark.benchmark.report.beside_published import Line, report_groups
+from maskrcnn_benchmark.benchmark.report.html_page import HTML_FILE
+from maskrcnn_benchmark.benchmark.report.markdown_page import TABLE_FILE
+from maskrcnn_benchmark.benchmark.report.quantities import (
+    NOT_THERE,
+    memory_text,
+    milliseconds,
+    number,
+    ratio,
+)
+from maskrcnn_benchmark.benchmark.report.sentences import headline, unfinished
 from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_results
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import text_table
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
 WRITER = "tools/update_readme_table.py"
 _HEADER = (
-    *("Backbone", "Detector", "Type", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
+    *("Backbone", "Detector", "dtype", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
     *("Box AP", "Mask AP"),
 )
 

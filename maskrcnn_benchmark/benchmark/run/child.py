@@ -1,6 +1,6 @@
 """The process that measures one row: `python -m ....child job.json journal.jsonl`.
 
-A process of its own has a peak memory of its own, and may be killed for want of memory without taking the
+A process of its own has a peak memory of its own, and may be killed where memory runs out without taking the
 other rows along.
 """
 
@@ -11,17 +11,18 @@ import json
 import os
 import sys
 import textwrap
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from maskrcnn_benchmark.benchmark.measure.measuring import measure
 from maskrcnn_benchmark.benchmark.measure.memory import resident_mib
-from maskrcnn_benchmark.benchmark.measures import FAILED, OUT_OF_MEMORY
+from maskrcnn_benchmark.benchmark.row import FAILED, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.run.job import Job, Journal
-from maskrcnn_benchmark.benchmark.run.lifeline import die_with_parent
+from maskrcnn_benchmark.benchmark.run.measure_row import measure_row
 from maskrcnn_benchmark.benchmark.typed_json import from_plain
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
@@ -31,12 +32,13 @@ from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 OOM_SCORE = Path("/proc/self/oom_score_adj")
 KILLED_FIRST = "1000"
 LONGEST_REASON = 400
+SECONDS_BETWEEN_LOOKS = 0.5
 # torch's profiler complains of a GPU that is not there; levels end below this one.
 PROFILER_LOG_LEVEL = "KINETO_LOG_LEVEL", "99"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures; 0 where everything was measured, 1 where the journal says why not."""
+    """Measures; returns 0 where everything was measured, 1 where the journal says why not."""
     job_file, journal_file = arguments
     die_with_parent(os.getppid())
     be_killed_first()
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         journal.is_kept = comm.is_main_process()
         torch.zeros((), device=device)  # the device's own memory belongs to the idle process
         idle_mib = resident_mib()
-        measure(job, journal, device, idle_mib)
+        measure_row(job, journal, device, idle_mib)
     except Exception as error:
         if not isinstance(error, ValueError):  # what a user can mend needs no traceback
             traceback.print_exc()
@@ -61,8 +63,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def die_with_parent(parent: int) -> None:
+    """Ends this process once `parent` is not its parent any more.
+
+    The parent may have been killed without a chance to end its children.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def be_killed_first() -> None:
-    """Where memory runs out it is this process that goes, as far as the system lets it ask for that."""
+    """Asks the kernel to kill this process first where memory runs out, as far as the system allows it."""
     with contextlib.suppress(OSError):  # not Linux, or a container whose /proc cannot be written
         OOM_SCORE.write_text(KILLED_FIRST)
 
@@ -75,7 +91,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_short(error: BaseException) -> str:
-    """The start of an error's first line, with its kind where that is not simply a wrong value."""
+    """The start of an error's first line, with the error's class unless it is a ValueError."""
     text = textwrap.shorten((str(error).splitlines() or [""])[0], LONGEST_REASON, placeholder=" ...")
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 

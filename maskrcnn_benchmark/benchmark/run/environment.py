@@ -35,7 +35,11 @@ CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def describe_environment(device: torch.device, num_threads: int | None = None) -> Environment:
-    """Everything that a result means nothing without. `num_threads`: of the measuring processes."""
+    """Machine, versions and commit, without which a number means nothing.
+
+    Args:
+        num_threads: of the measuring processes; torch's here where it is None.
+    """
     build, error = load_operators()
     is_gpu = device.type == "cuda"
     return Environment(
@@ -63,10 +67,10 @@ def describe_environment(device: torch.device, num_threads: int | None = None) -
 
 def commit() -> str:
     """The checkout's commit, with "+changes" where tracked files differ from it; "unknown" without git."""
-    head = _answer(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
+    head = _output_of(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
     if head is None:
         return "unknown"
-    changes = _answer(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
+    changes = _output_of(["git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no"])
     return f"{head}+changes" if changes else head
 
 
@@ -81,7 +85,7 @@ def processor() -> str:
 
 
 def host_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not tell."""
+    """Bytes of the machine's memory; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -119,12 +123,12 @@ def nvidia_smi(field: str, device: torch.device) -> str | None:
     if shutil.which("nvidia-smi") is None:
         return None
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    answer = _answer(["nvidia-smi", f"--id={uuid}", f"--query-gpu={field}", "--format=csv,noheader"])
-    return None if answer is None or "N/A" in answer or "Not Supported" in answer else answer
+    value = _output_of(["nvidia-smi", f"--id={uuid}", f"--query-gpu={field}", "--format=csv,noheader"])
+    return None if value is None or "N/A" in value or "Not Supported" in value else value
 
 
-def _answer(command: list[str]) -> str | None:
-    """What a command prints; None where it fails."""
+def _output_of(command: list[str]) -> str | None:
+    """What a command prints to stdout; None where it fails."""
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_benchmark.benchmark.measures import FAILED, OK, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.results import Settings
+from maskrcnn_benchmark.benchmark.row import FAILED, OK, OUT_OF_MEMORY
 from maskrcnn_benchmark.benchmark.typed_json import to_plain
 
 INFERENCE, TRAINING = "inference", "training"
@@ -55,7 +55,7 @@ class Journal:
 
     @contextmanager
     def during(self, name: str) -> Iterator[None]:
-        """Notes what is under way, for the reason of a death."""
+        """Notes what is under way, so that the reason can name it if the process dies."""
         self._write({"begin": name})
         yield
 
@@ -64,7 +64,7 @@ class Journal:
         self._write({"measure": name, "value": to_plain(value)})
 
     def fail(self, status: str, reason: str) -> None:
-        """The end of this process's measuring."""
+        """Notes why this process measures no further."""
         self._write({"status": status, "reason": reason})
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class Journal:
 
 @dataclass
 class Outcome:
-    """What a journal says in the end. reason is "" where status is ok."""
+    """What a journal holds at its end. begun: what was under way last; reason: "" where status is ok."""
 
     status: str = OK
     reason: str = ""

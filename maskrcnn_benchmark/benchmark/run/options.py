@@ -1,4 +1,4 @@
-"""From what a user asks for to settings, weights and a data set, checked."""
+"""Checks what a user asks for, and turns it into settings, weights and a dataset."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_benchmark.benchmark.results import Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec, weights_of
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec, weights_of
 from maskrcnn_benchmark.config.paths_catalog import DatasetCatalog
 
 DTYPES = ("float32", "bfloat16", "float16")
-FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, most of the long one
+FULL_SIZE, QUICK_SIZE = (800, 1333), (224, 373)  # short side, limit of the long one
 IMAGES_PER_PROCESS = 2
-AP_NEEDS = "AP needs a data set (--dataset) and a weights file for the row (--weights-dir)"
+AP_NEEDS = "AP needs a dataset (--dataset) and a weights file for the row (--weights-dir)"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for; None where nothing was said."""
+    """What a user asked for; None where the option was not given."""
 
     steps: int | None = None
     images: int | None = None
@@ -34,19 +34,14 @@ class Asked:
 
 
 def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
-    """The settings of a run, and why no row can have an AP ("" where nothing is in the way but weights).
+    """The settings of a run, and why no row can have an AP ("" where only weights may be missing).
 
-    A data set that is not there is left out, and said so; sizes and objects are COCO's then.
+    A dataset that is not there is left out, and the reason says so; sizes and objects are COCO's then.
 
     Raises:
-        ValueError: a count below one, an unknown type, an unknown data set.
+        ValueError: a count below one, an unknown dtype, an unknown dataset.
     """
     is_gpu = device_type == "cuda"
-    counts: dict[str, tuple[int | None, int]] = {
-        "--steps": (asked.steps, 2 if asked.quick else 20),
-        "--images": (asked.images, 3 if asked.quick else 100),
-    }
-    steps, images = (_count(name, *values) for name, values in counts.items())
     default_sizes: tuple[int, ...] = () if asked.quick else (4, 8) if is_gpu else (4,)
     sizes = default_sizes if asked.batch_sizes is None else asked.batch_sizes
     default_dtypes = ("float32", "bfloat16") if is_gpu and not asked.quick else ("float32",)
@@ -58,8 +53,8 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
     dataset = None if absent else asked.dataset
     short_side, long_side = asked.size or (QUICK_SIZE if asked.quick else FULL_SIZE)
     settings = Settings(
-        steps=steps,
-        images=images,
+        steps=_count("--steps", asked.steps, 2 if asked.quick else 20),
+        images=_count("--images", asked.images, 3 if asked.quick else 100),
         batch_sizes=tuple(sorted({_count("--batch-sizes", size, 1) for size in sizes})),
         dtypes=dtypes,
         quick=asked.quick,
@@ -77,10 +72,10 @@ def make_settings(asked: Asked, device_type: str) -> tuple[Settings, str]:
 
 
 def why_absent(dataset: str) -> str:
-    """What of a data set is not there, and what to do; "" where all is.
+    """Which file of a dataset is missing, and what to do; "" where all are there.
 
     Raises:
-        ValueError: no such data set in the catalogue.
+        ValueError: no such dataset in the catalogue.
     """
     arguments = DatasetCatalog.get(dataset)["args"]
     for path, kind in ((arguments["ann_file"], "annotation file"), (arguments["root"], "image folder")):

@@ -1,4 +1,4 @@
-"""The rows of a run in their order: each detector in each computing type, then the peers."""
+"""The rows of a run in their order: every detector in every dtype, then the peers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskrcnn_benchmark.benchmark.measure.peers import PEERS, TORCHVISION, TORCHVISION_MODELS
-from maskrcnn_benchmark.benchmark.measures import OURS, Row
 from maskrcnn_benchmark.benchmark.results import Settings
-from maskrcnn_benchmark.benchmark.rows import RowSpec
+from maskrcnn_benchmark.benchmark.row import OURS, Row
 from maskrcnn_benchmark.benchmark.run.job import Job
-from maskrcnn_benchmark.benchmark.run.prepare import row_options
+from maskrcnn_benchmark.benchmark.run.ready_row import row_options
+from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.data.datasets.evaluation.coco.results import check_expected
 from maskrcnn_benchmark.engine.full_test import make_names
@@ -19,7 +19,7 @@ from maskrcnn_benchmark.engine.full_test import make_names
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row that is to be measured, with everything that is known before.
+    """A row that is to be measured, with everything that is known beforehand.
 
     Attributes:
         shown_config: as it stands in `Row`.
@@ -42,7 +42,7 @@ class PlannedRow:
         return self.spec.name, self.implementation, self.dtype
 
     def job(self, parts: tuple[str, ...], settings: Settings, folder: Path) -> Job:
-        """Some parts of the row."""
+        """The job that measures some parts of the row."""
         return Job(
             name=self.spec.name,
             config=self.spec.config,
@@ -113,9 +113,7 @@ def _notes(weights: str | None, settings: Settings, missing: str) -> tuple[str, 
     if settings.weights_dir is not None and weights is None:
         return ("No AP: the folder of weights has none for this row.",)
     if weights is not None and settings.dataset is None:
-        return ("No AP: it needs a data set (--dataset).",)
+        return ("No AP: it needs a dataset (--dataset).",)
     if weights is not None and settings.quick:
-        return (
-            f"AP of images whose short side is {settings.short_side}: that of a quick run, not the row's.",
-        )
+        return (f"AP on images with a short side of {settings.short_side}: a quick run's, not the row's.",)
     return ()

@@ -21,7 +21,7 @@ from maskrcnn_benchmark.utils.stop_signals import StopSignals
 
 CHILD = "maskrcnn_benchmark.benchmark.run.child"
 SECONDS_BETWEEN_LOOKS = 0.1
-# Written by the process whose child failed: the children of the others would wait for that one.
+# A file that the process writes whose child failed: the children of the others would wait for that child.
 BROKEN = "broken"
 
 
@@ -48,7 +48,7 @@ class Processes:
     command: Sequence[str] = field(default_factory=lambda: (sys.executable, "-m", CHILD))
 
     def run(self, job: Job) -> Outcome:
-        """The outcome of the job.
+        """Runs the job and returns its outcome.
 
         Raises:
             Interrupted: a signal came; the child is gone.
@@ -86,7 +86,7 @@ class Processes:
 
 
 def end_group(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it started."""
+    """Kills the child and every process that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -100,7 +100,7 @@ def free_port() -> int:
 
 
 def child_environment(port: int) -> dict[str, str]:
-    """This process's, with a meeting place of the children's own."""
+    """This process's environment, with a port where the children meet each other."""
     environment = dict(os.environ)
     if comm.launched_world_size() > 1:
         environment |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Method = Literal["winograd", "direct", "onednn", "torch"]
+from maskrcnn_benchmark.layers.cpu_inference.method import Method
+
 Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a weight is prepared for: how the layer runs, in which type, and whether in 16-bit integers."""
+    """What a weight is prepared for: how the layer runs, and in which dtype."""
 
     method: Method
     dtype: torch.dtype
-    int16: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A weight and bias in the type and layout that `form` takes.
+    """A weight and bias in the dtype and layout that `form` takes.
 
     `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that
     their memory cannot be reused, which would make two states look the same.
@@ -38,13 +37,17 @@ class Prepared:
 
 
 class PreparesWeight(nn.Module):
-    """A layer with room for what it has `Prepared`, which is no part of state dicts, copies or pickles.
+    """A layer that may run its own way at inference, with room for what it has `Prepared` for that.
+
+    `int16`: whether it multiplies 16-bit integers in place of float32 there, on a CPU that is fast in those.
+    What is prepared is no part of state dicts, copies or pickles.
 
     What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict,
     `.to`, copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call
     `eval()` after it.
     """
 
+    int16: bool = False
     prepared: Prepared | None = None
 
     def train(self, mode: bool = True) -> PreparesWeight:
@@ -85,7 +88,7 @@ def prepare(
 
 
 def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
-    """The type that autocast computes in on the tensor's device; None where it is off (always on meta)."""
+    """The dtype that autocast computes in on the tensor's device; None where it is off (always on meta)."""
     device = tensor.device.type
     if device == "meta" or not torch.is_autocast_enabled(device):
         return None

@@ -6,10 +6,15 @@ of the multiplications. The kernel is csrc/cpu/winograd.cpp, for processors with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
+from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
+from maskrcnn_benchmark.layers.cpu_inference.method import add_relu_
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
@@ -44,6 +49,38 @@ def winograd_conv2d(
     """
     x = x.contiguous(memory_format=torch.channels_last)
     return torch.ops.maskrcnn_benchmark.winograd_conv2d(x, weight, bias, out_channels, relu)
+
+
+@dataclass(frozen=True)
+class Winograd:
+    """A `Method`: this, over one map."""
+
+    int16: bool = False
+
+    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
+        """A map on the CPU and a convolution that `fits_winograd`, in float32."""
+        if self.int16 and not (int16 and HAS_INT16_PRODUCTS):
+            return False
+        on_cpu = len(parts) == 1 and parts[0].device.type == "cpu"
+        return on_cpu and dtype == torch.float32 and fits_winograd(conv)
+
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
+        """See `winograd_weight`."""
+        return winograd_weight(weight, self.int16)
+
+    def run(
+        self,
+        parts: Sequence[Tensor],
+        weight: Tensor,
+        bias: Tensor | None,
+        conv: nn.Conv2d,
+        relu: bool,
+        residual: Tensor | None,
+    ) -> Tensor:
+        """One pass with the ReLU, where nothing is to be added."""
+        fused = relu and residual is None
+        out = winograd_conv2d(parts[0], weight, bias, conv.out_channels, fused)
+        return out if fused else add_relu_(out, residual, relu)
 
 
 if KERNEL_DEVICES:

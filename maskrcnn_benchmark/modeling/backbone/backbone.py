@@ -1,31 +1,31 @@
 """From a config to a backbone: a body and what stands on it, its neck.
 
-`MODEL.BACKBONE.CONV_BODY` is a body's name in `BODIES`, a hyphen and a neck: V-39-FPN. Each body file
-registers its bodies when it is imported here.
+`MODEL.BACKBONE.CONV_BODY` is a body's name in `BODIES`, a hyphen and a neck's in `NECKS`: V-39-FPN. Each body
+file registers its bodies when it is imported here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.backbone import mobilenet, resnet, vgg, vovnet, vovnet_v2
-from maskrcnn_benchmark.modeling.backbone.body import Body
+from maskrcnn_benchmark.modeling.backbone.body import Body, Neck
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
-from maskrcnn_benchmark.modeling.registry import BACKBONES, BODIES
+from maskrcnn_benchmark.modeling.registry import BACKBONES, BODIES, NECKS
 
 
 class Backbone(nn.Module):
-    """A body and the pyramid over it; without one, the body's single map alone.
+    """A body and the neck over it; without one, the body's single map alone.
 
-    out_channels: of every map. strides: one a map, finest first.
+    The neck is the child `fpn` whatever it is. out_channels: of every map. strides: one a map, finest first.
     """
 
-    def __init__(self, body: Body, fpn: FPN | None = None) -> None:
+    def __init__(self, body: Body, fpn: Neck | None = None) -> None:
         super().__init__()
         self.body = body
         self.fpn = fpn
@@ -74,11 +74,13 @@ def build_backbone(cfg: ConfigNode) -> nn.Module:
     return backbone.to(memory_format=torch.channels_last)
 
 
+@NECKS.register("FPN")
 def build_with_fpn(cfg: ConfigNode, name: str) -> Backbone:
     """The body `name` with a pyramid of one level a map, and one more."""
     return _build_pyramid(cfg, name, _make_fpn_channels(cfg, name))
 
 
+@NECKS.register("FPNLite")
 def build_with_fpn_lite(cfg: ConfigNode, name: str) -> Backbone:
     """The same with levels of half the usual width, as VoVNetV2's small detectors have it."""
     return _build_pyramid(cfg, name, cfg.MODEL.FPN.OUT_CHANNELS or 128)
@@ -88,17 +90,18 @@ def _build_pyramid(cfg: ConfigNode, name: str, channels: int) -> Backbone:
     body = BODIES[name](cfg, name)
     norm = build_group_norm(cfg) if cfg.MODEL.FPN.USE_GN else None
     fpn = FPN(body.out_channels, channels, norm, cfg.MODEL.FPN.USE_RELU, LastLevelMaxPool())
-    return _make_backbone(cfg, body, fpn)
+    return make_backbone(cfg, body, fpn)
 
 
+@NECKS.register("C5")
 def build_single_map(cfg: ConfigNode, name: str) -> Backbone:
     """The body `name` with one map alone: the last, but for VGG."""
-    return _make_backbone(cfg, BODIES[name](cfg, name), None)
+    return make_backbone(cfg, BODIES[name](cfg, name), None)
 
 
-def build_c4(cfg: ConfigNode, name: str) -> Backbone:
-    """The ResNet `name` up to layer3 and its last map alone; layer4 is the heads'."""
-    return _make_backbone(cfg, resnet.build_c4_trunk(cfg, name), None)
+def make_c4_builder(name: str) -> Callable[[ConfigNode], Backbone]:
+    """A builder of the ResNet `name` up to layer3 and its last map alone; layer4 is the heads'."""
+    return lambda cfg: make_backbone(cfg, resnet.build_c4_trunk(cfg, name), None)
 
 
 def _make_fpn_channels(cfg: ConfigNode, name: str) -> int:
@@ -113,34 +116,23 @@ def _make_fpn_channels(cfg: ConfigNode, name: str) -> int:
     return channels or 256
 
 
-def _make_backbone(cfg: ConfigNode, body: Body, fpn: FPN | None) -> Backbone:
-    """Body and neck, with the stages below MODEL.BACKBONE.FREEZE_CONV_BODY_AT frozen."""
-    backbone = Backbone(body, fpn)
+def make_backbone(cfg: ConfigNode, body: Body, neck: Neck | None) -> Backbone:
+    """Body and neck, or the body's single map; stages below MODEL.BACKBONE.FREEZE_CONV_BODY_AT are frozen.
+
+    Raises ValueError where MODEL.BACKBONE.STAGE_CONV names convolutions that the body does not take.
+    """
+    if any(cfg.MODEL.BACKBONE.STAGE_CONV) and not body.has_stage_convs:
+        raise ValueError(
+            f"MODEL.BACKBONE.STAGE_CONV = {tuple(cfg.MODEL.BACKBONE.STAGE_CONV)!r}: the body of "
+            f"{cfg.MODEL.BACKBONE.CONV_BODY} takes ordinary convolutions only; leave the key out, or take a "
+            "ResNet or a VoVNet"
+        )
+    backbone = Backbone(body, neck)
     backbone.freeze(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
     return backbone
 
 
-NeckBuilder = Callable[[ConfigNode, str], Backbone]
-
-NECKS: dict[str, NeckBuilder] = {
-    "FPN": build_with_fpn,
-    "FPNLite": build_with_fpn_lite,
-    "C5": build_single_map,
-}
 BODY_FILES = (vovnet, vovnet_v2, resnet, mobilenet, vgg)  # importing them filled BODIES
 
-
-def add_necks(names: Iterable[str], necks: Mapping[str, NeckBuilder]) -> None:
-    """Registers bodies of BODIES under necks: V-39 as V-39-FPN, V-39-FPNLite, V-39-C5."""
-    for name in names:
-        for neck, build in necks.items():
-            BACKBONES.register(f"{name}-{neck}")(make_builder(build, name))
-
-
-def make_builder(build: NeckBuilder, name: str) -> Callable[[ConfigNode], Backbone]:
-    """`build` for the body `name`."""
-    return lambda cfg: build(cfg, name)
-
-
-add_necks(BODIES, NECKS)
-add_necks(resnet.RESNET_SPECS, {"C4": build_c4})
+for _name in resnet.RESNET_SPECS:
+    BACKBONES.register(f"{_name}-C4")(make_c4_builder(_name))

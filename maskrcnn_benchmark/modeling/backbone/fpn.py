@@ -8,34 +8,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskrcnn_benchmark.layers.conv_block import ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
-
-
-class ConvBlock(nn.Sequential):
-    """A convolution, and where wanted a norm and a ReLU; children 0 and 1."""
-
-    def __init__(self, conv: Conv2d, norm: nn.Module | None, relu: bool) -> None:
-        super().__init__(*([conv] if norm is None else [conv, norm]))
-        self.relu = relu
-
-    def forward(self, x: Tensor) -> Tensor:
-        conv, norm = self[0], self[1] if len(self) > 1 else None
-        assert isinstance(conv, Conv2d)
-        return fused_conv2d(x, conv, norm, relu=self.relu)
+from maskrcnn_benchmark.modeling.backbone.body import Neck
 
 
 def _conv_block(
     in_channels: int, out_channels: int, kernel: int, norm: NormFactory | None, relu: bool
 ) -> nn.Module:
-    """A convolution alone, or a ConvBlock where a norm or a ReLU follows; with a norm it has no bias."""
+    """A convolution alone, or a ConvNormAct where a norm or a ReLU follows; with a norm it has no bias."""
     conv = Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=norm is None)
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
     if norm is None and not relu:
         return conv
-    return ConvBlock(conv, None if norm is None else norm(out_channels), relu)
+    return ConvNormAct().add(conv, None if norm is None else norm(out_channels), relu)
 
 
 class LastLevelMaxPool(nn.Module):
@@ -45,7 +34,7 @@ class LastLevelMaxPool(nn.Module):
         return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
 
 
-class FPN(nn.Module):
+class FPN(Neck):
     """A top-down pyramid over the body's maps, all levels with `out_channels` channels.
 
     in_channels: of the body's maps, finest first. norm, relu: after each convolution, or None and False.

@@ -6,62 +6,67 @@ Lee and Park 2020, "CenterMask" (section 3.3: identity and effective squeeze-exc
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers.concat_conv import concat_conv2d
+from maskrcnn_benchmark.layers.conv_block import ConvFactory, ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 
-NamedLayers = list[tuple[str, nn.Module]]
+
+def conv3x3(
+    in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Module:
+    """The ordinary `ConvFactory`."""
+    return _conv(3, in_channels, out_channels, stride, groups, dilation)
 
 
-def conv_norm(
-    name: str, in_channels: int, out_channels: int, norm: NormFactory, kernel: int = 3, stride: int = 1
-) -> NamedLayers:
-    """A convolution that keeps the size (times 1/stride), and its norm, under the published names."""
-    conv = _conv(in_channels, out_channels, kernel, stride)
-    return [(f"{name}/conv", conv), (f"{name}/norm", norm(out_channels))]
+def conv1x1(
+    in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
+) -> nn.Module:
+    """The same of a single pixel."""
+    return _conv(1, in_channels, out_channels, stride, groups, dilation)
 
 
-def separable_conv_norm(
-    name: str, in_channels: int, out_channels: int, norm: NormFactory, stride: int = 1
-) -> NamedLayers:
-    """The depthwise-separable one: 3x3 within each channel, then a 1x1 across them and its norm."""
-    depthwise = _conv(in_channels, in_channels, 3, stride, groups=in_channels)
-    pointwise = _conv(in_channels, out_channels, 1)
-    return [
-        (f"{name}/dw_conv3x3", depthwise),
-        (f"{name}/pw_conv1x1", pointwise),
-        (f"{name}/pw_norm", norm(out_channels)),
-    ]
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> Conv2d:
-    conv = Conv2d(
-        in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
-    )
+def _conv(
+    kernel: int, in_channels: int, out_channels: int, stride: int, groups: int, dilation: int
+) -> nn.Module:
+    padding = kernel // 2 * dilation
+    conv = Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
     nn.init.kaiming_normal_(conv.weight)
     return conv
 
 
-class ConvNormReLU(nn.Sequential):
-    """Convolutions and norms in turn, a ReLU after each norm; a convolution without a norm runs alone."""
+def add_conv(
+    block: ConvNormAct,
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    norm: NormFactory,
+    stride: int = 1,
+    make: ConvFactory = conv3x3,
+) -> ConvNormAct:
+    """Appends a convolution, its norm and a ReLU under the published names."""
+    conv = make(in_channels, out_channels, stride, 1, 1)
+    return block.add(conv, norm(out_channels), names=(f"{name}/conv", f"{name}/norm"))
 
-    def __init__(self, layers: NamedLayers) -> None:
-        super().__init__(OrderedDict(layers))
 
-    def forward(self, x: Tensor) -> Tensor:
-        layers = list(self)
-        for conv, following in pairwise(layers):
-            if isinstance(conv, Conv2d):
-                norm = None if isinstance(following, Conv2d) else following
-                x = fused_conv2d(x, conv, norm, relu=norm is not None)
-        return x
+def add_separable_conv(
+    block: ConvNormAct,
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    norm: NormFactory,
+    stride: int = 1,
+    make: ConvFactory = conv3x3,
+) -> ConvNormAct:
+    """The depthwise-separable one: 3x3 within each channel, then a 1x1 across them, its norm and a ReLU."""
+    depthwise = make(in_channels, in_channels, stride, in_channels, 1)
+    block.add(depthwise, relu=False, names=(f"{name}/dw_conv3x3", ""))
+    pointwise = conv1x1(in_channels, out_channels)
+    return block.add(pointwise, norm(out_channels), names=(f"{name}/pw_conv1x1", f"{name}/pw_norm"))
 
 
 class EffectiveSqueezeExcitation(nn.Module):
@@ -84,7 +89,7 @@ class OSAModule(nn.Module):
 
     depthwise: separable 3x3 convolutions, in a chain that starts from the input brought to layer_channels.
     squeeze: scale the channels of the result. identity: add the module's input to its output.
-    recompute_concat: see `concat_conv2d`.
+    recompute_concat: see `concat_conv2d`. make_conv: makes the 3x3 convolutions.
     """
 
     def __init__(
@@ -99,28 +104,27 @@ class OSAModule(nn.Module):
         recompute_concat: bool,
         depthwise: bool = False,
         squeeze: bool = False,
+        make_conv: ConvFactory = conv3x3,
     ) -> None:
         super().__init__()
         assert not identity or in_channels == concat_channels
         self.identity = identity
         self.recompute_concat = recompute_concat
-        self.conv_reduction: ConvNormReLU | None = None
+        self.conv_reduction: ConvNormAct | None = None
         if depthwise and in_channels != layer_channels:
-            reduction = conv_norm(f"{name}_reduction_0", in_channels, layer_channels, norm, kernel=1)
-            self.conv_reduction = ConvNormReLU(reduction)
+            reduction = f"{name}_reduction_0"
+            self.conv_reduction = add_conv(
+                ConvNormAct(), reduction, in_channels, layer_channels, norm, make=conv1x1
+            )
         widths = [in_channels] + [layer_channels] * num_layers
         self.layers = nn.ModuleList()
         for number in range(num_layers):
+            add, width = (add_separable_conv, layer_channels) if depthwise else (add_conv, widths[number])
             layer = f"{name}_{number}"
-            self.layers.append(
-                ConvNormReLU(
-                    separable_conv_norm(layer, layer_channels, layer_channels, norm)
-                    if depthwise
-                    else conv_norm(layer, widths[number], layer_channels, norm)
-                )
-            )
-        concat = conv_norm(f"{name}_concat", sum(widths), concat_channels, norm, kernel=1)
-        self.concat = nn.Sequential(OrderedDict(concat))
+            self.layers.append(add(ConvNormAct(), layer, width, layer_channels, norm, make=make_conv))
+        self.concat = add_conv(
+            ConvNormAct(), f"{name}_concat", sum(widths), concat_channels, norm, make=conv1x1
+        )
         self.ese = EffectiveSqueezeExcitation(concat_channels) if squeeze else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +134,7 @@ class OSAModule(nn.Module):
         for layer in self.layers:
             link = layer(link)
             parts.append(link)
-        conv, norm = self.concat
+        conv, norm = self.concat.layers_of(0)
         assert isinstance(conv, Conv2d)
         out = concat_conv2d(parts, conv, norm, relu=True, recompute=self.recompute_concat)
         # the ReLU keeps its output for backward, so what follows is a new tensor while gradients are wanted

@@ -10,9 +10,16 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_block import ConvFactory
 from maskrcnn_benchmark.layers.norm import NormFactory
-from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
-from maskrcnn_benchmark.modeling.backbone.resnet_blocks import BasicBlock, Bottleneck, Stem
+from maskrcnn_benchmark.modeling.backbone.body import (
+    ORDINARY,
+    Body,
+    StageConvs,
+    build_stage_convs,
+    make_norm_factory,
+)
+from maskrcnn_benchmark.modeling.backbone.resnet_blocks import BasicBlock, Bottleneck, Stem, conv3x3
 from maskrcnn_benchmark.modeling.registry import BODIES
 
 
@@ -56,9 +63,14 @@ RESNET_SPECS = {
 
 
 class ResNetStage(nn.Sequential):
-    """Stage `index` (from 0: layer1) of a ResNet; halves the size, but for the first and a dilated last."""
+    """Stage `index` (from 0: layer1) of a ResNet; halves the size, but for the first and a dilated last.
 
-    def __init__(self, spec: ResNetSpec, index: int, norm: NormFactory) -> None:
+    make_conv: makes the 3x3 convolutions.
+    """
+
+    def __init__(
+        self, spec: ResNetSpec, index: int, norm: NormFactory, make_conv: ConvFactory = conv3x3
+    ) -> None:
         dilation = spec.res5_dilation if index == 3 else 1
         in_channels, out_channels = spec.stage_in_channels(index), spec.out_channels[index]
         blocks: list[nn.Module] = []
@@ -67,9 +79,9 @@ class ResNetStage(nn.Sequential):
             if spec.bottleneck:
                 width = spec.num_groups * spec.width_per_group * 2**index
                 shape = (in_channels, width, out_channels, spec.num_groups, spec.stride_in_1x1, stride)
-                blocks.append(Bottleneck(*shape, norm, dilation))
+                blocks.append(Bottleneck(*shape, norm, dilation, make_conv))
             else:
-                blocks.append(BasicBlock(in_channels, out_channels, stride, norm, dilation))
+                blocks.append(BasicBlock(in_channels, out_channels, stride, norm, dilation, make_conv))
             in_channels = out_channels
         super().__init__(*blocks)
 
@@ -78,17 +90,27 @@ class ResNet(Body):
     """Stem and stages; gives the stages' outputs, strides 4, 8, 16 and 32, finest first.
 
     num_stages: how many of the stages of `spec`; 3 is the C4 trunk, whose last stage is in the heads.
+    stage_convs: what makes the 3x3 convolutions of each stage.
     """
 
+    has_stage_convs = True
+
     def __init__(
-        self, spec: ResNetSpec, norm: NormFactory, stem_norm: NormFactory, num_stages: int = 4
+        self,
+        spec: ResNetSpec,
+        norm: NormFactory,
+        stem_norm: NormFactory,
+        num_stages: int = 4,
+        stage_convs: StageConvs = ORDINARY,
     ) -> None:
         super().__init__()
         self.out_channels = spec.out_channels[:num_stages]
         self.strides = tuple(4 * 2**index for index in range(num_stages))
         self.stem = Stem(spec.stem_channels, stem_norm)
         for index in range(num_stages):
-            self.add_module(f"layer{index + 1}", ResNetStage(spec, index, norm))
+            self.add_module(
+                f"layer{index + 1}", ResNetStage(spec, index, norm, stage_convs[index] or conv3x3)
+            )
 
     @property
     def stages(self) -> tuple[nn.Module, ...]:
@@ -108,12 +130,17 @@ def build_resnet(cfg: ConfigNode, name: str) -> ResNet:
             f"MODEL.RESNETS.RES5_DILATION = {spec.res5_dilation}: only the last stage as the head over a C4 "
             f"body dilates; with {cfg.MODEL.BACKBONE.CONV_BODY} leave it at 1"
         )
-    return ResNet(spec, build_block_norm(cfg), _build_stem_norm(cfg))
+    return _build_resnet(cfg, spec, num_stages=4)
 
 
 def build_c4_trunk(cfg: ConfigNode, name: str) -> ResNet:
     """The body of that name up to layer3 (He et al. 2016, appendix A): one map of stride 16 counts."""
-    return ResNet(build_resnet_spec(cfg, name), build_block_norm(cfg), _build_stem_norm(cfg), num_stages=3)
+    return _build_resnet(cfg, build_resnet_spec(cfg, name), num_stages=3)
+
+
+def _build_resnet(cfg: ConfigNode, spec: ResNetSpec, num_stages: int) -> ResNet:
+    norms = build_block_norm(cfg), _build_stem_norm(cfg)
+    return ResNet(spec, *norms, num_stages, build_stage_convs(cfg))
 
 
 def build_resnet_spec(cfg: ConfigNode, name: str) -> ResNetSpec:

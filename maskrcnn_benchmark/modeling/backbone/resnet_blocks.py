@@ -1,11 +1,12 @@
-"""What ResNets are made of: the stem, basic blocks, bottlenecks, and a stage of either."""
+"""What ResNets are made of: the stem, basic blocks and bottlenecks."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.conv_block import ConvFactory, ConvNormAct
+from maskrcnn_benchmark.layers.conv_norm import Conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 
 
@@ -27,62 +28,74 @@ def _conv(
     return conv
 
 
-def _projection(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> nn.Sequential | None:
+def conv3x3(in_channels: int, out_channels: int, stride: int, groups: int, dilation: int) -> nn.Module:
+    """The ordinary `ConvFactory`."""
+    return _conv(in_channels, out_channels, 3, stride, groups, dilation)
+
+
+def _projection(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> ConvNormAct | None:
     """What stands in the place of the identity where the shape changes."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(_conv(in_channels, out_channels, 1, stride), norm(out_channels))
+    return ConvNormAct().add(_conv(in_channels, out_channels, 1, stride), norm(out_channels), relu=False)
 
 
-def _project(x: Tensor, downsample: nn.Sequential | None) -> Tensor:
-    if downsample is None:
-        return x
-    projection, norm = downsample
-    assert isinstance(projection, Conv2d)
-    return fused_conv2d(x, projection, norm)
-
-
-class Stem(nn.Module):
+class Stem(ConvNormAct):
     """7x7 convolution of stride 2, norm, ReLU, 3x3 max pooling of stride 2."""
 
     def __init__(self, out_channels: int, norm: NormFactory) -> None:
         super().__init__()
-        self.conv1 = _conv(3, out_channels, 7, stride=2)
-        self.bn1 = norm(out_channels)
+        self.add(_conv(3, out_channels, 7, stride=2), norm(out_channels), names=("conv1", "bn1"))
 
     def forward(self, images: Tensor) -> Tensor:
         """images [N,3,H,W] -> [N,C,H/4,W/4]."""
-        x = fused_conv2d(images, self.conv1, self.bn1, relu=True)
-        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        return F.max_pool2d(super().forward(images), kernel_size=3, stride=2, padding=1)
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside an identity, or beside a 1x1 projection (He et al. 2016, figure 5 left).
+class ResidualBlock(ConvNormAct):
+    """Convolutions beside an identity, or beside a 1x1 projection where the shape changes.
 
-    With gradients off the block may write its result over its input.
+    With gradients off the block may write its result over its input. `make_conv` of the subclasses makes
+    their 3x3 convolutions.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, norm: NormFactory, dilation: int = 1
-    ) -> None:
-        super().__init__()
-        self.downsample = _projection(in_channels, out_channels, stride, norm)
-        self.conv1 = _conv(in_channels, out_channels, 3, stride, dilation=dilation)
-        self.bn1 = norm(out_channels)
-        self.conv2 = _conv(out_channels, out_channels, 3, dilation=dilation)
-        self.bn2 = norm(out_channels)
+    downsample: ConvNormAct | None
+
+    def add_numbered(self, conv: nn.Module, norm: nn.Module) -> None:
+        """Appends a link as conv1 and bn1, conv2 and bn2, ..."""
+        number = len(self.links) + 1
+        self.add(conv, norm, names=(f"conv{number}", f"bn{number}"))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N,C,H,W] -> [N,out_channels,H/stride,W/stride]."""
-        out = fused_conv2d(x, self.conv1, self.bn1, relu=True)
-        return fused_conv2d(out, self.conv2, self.bn2, relu=True, residual=_project(x, self.downsample))
+        out, last = x, len(self.links) - 1
+        for index in range(last):
+            out = self.run(index, out)
+        return self.run(last, out, residual=x if self.downsample is None else self.downsample(x))
 
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside an identity, or beside a 1x1 projection (figure 5 right).
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions (He et al. 2016, figure 5 left)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: NormFactory,
+        dilation: int = 1,
+        make_conv: ConvFactory = conv3x3,
+    ) -> None:
+        super().__init__()
+        self.downsample = _projection(in_channels, out_channels, stride, norm)
+        self.add_numbered(make_conv(in_channels, out_channels, stride, 1, dilation), norm(out_channels))
+        self.add_numbered(make_conv(out_channels, out_channels, 1, 1, dilation), norm(out_channels))
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3, 1x1 convolutions (figure 5 right).
 
     stride_in_1x1: the stride is in the first 1x1 (the original models) or in the 3x3 (torchvision's).
-    With gradients off the block may write its result over its input.
     """
 
     def __init__(
@@ -95,19 +108,12 @@ class Bottleneck(nn.Module):
         stride: int,
         norm: NormFactory,
         dilation: int = 1,
+        make_conv: ConvFactory = conv3x3,
     ) -> None:
         super().__init__()
         self.downsample = _projection(in_channels, out_channels, stride, norm)
+        width = bottleneck_channels
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = _conv(in_channels, bottleneck_channels, 1, stride_1x1)
-        self.bn1 = norm(bottleneck_channels)
-        self.conv2 = _conv(bottleneck_channels, bottleneck_channels, 3, stride_3x3, num_groups, dilation)
-        self.bn2 = norm(bottleneck_channels)
-        self.conv3 = _conv(bottleneck_channels, out_channels, 1)
-        self.bn3 = norm(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N,C,H,W] -> [N,out_channels,H/stride,W/stride]."""
-        out = fused_conv2d(x, self.conv1, self.bn1, relu=True)
-        out = fused_conv2d(out, self.conv2, self.bn2, relu=True)
-        return fused_conv2d(out, self.conv3, self.bn3, relu=True, residual=_project(x, self.downsample))
+        self.add_numbered(_conv(in_channels, width, 1, stride_1x1), norm(width))
+        self.add_numbered(make_conv(width, width, stride_3x3, num_groups, dilation), norm(width))
+        self.add_numbered(_conv(width, out_channels, 1), norm(out_channels))

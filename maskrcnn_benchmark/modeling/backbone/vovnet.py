@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_block import ConvFactory, ConvNormAct
 from maskrcnn_benchmark.layers.norm import NormFactory
-from maskrcnn_benchmark.modeling.backbone.body import Body, make_norm_factory
-from maskrcnn_benchmark.modeling.backbone.osa import ConvNormReLU, OSAModule, conv_norm, separable_conv_norm
+from maskrcnn_benchmark.modeling.backbone.body import (
+    ORDINARY,
+    Body,
+    StageConvs,
+    build_stage_convs,
+    make_norm_factory,
+)
+from maskrcnn_benchmark.modeling.backbone.osa import OSAModule, add_conv, add_separable_conv, conv3x3
 from maskrcnn_benchmark.modeling.registry import BODIES
 
 NUM_STAGES = 4
@@ -56,18 +63,29 @@ class Pooling(nn.Module):
 class VoVNet(Body):
     """Stem and four OSA stages; gives the stages' outputs, strides 4, 8, 16 and 32, finest first."""
 
-    def __init__(self, spec: VoVNetSpec, norm: NormFactory, recompute_concat: bool = True) -> None:
+    has_stage_convs = True
+
+    def __init__(
+        self,
+        spec: VoVNetSpec,
+        norm: NormFactory,
+        recompute_concat: bool = True,
+        stage_convs: StageConvs = ORDINARY,
+    ) -> None:
+        """stage_convs: what makes the 3x3 convolutions of each stage. recompute_concat: see `OSAModule`."""
         super().__init__()
         self.out_channels = spec.concat_channels
         self.strides = (4, 8, 16, 32)
-        conv = separable_conv_norm if spec.depthwise else conv_norm
-        stem = conv_norm("stem_1", 3, 64, norm, stride=2)
-        stem += conv("stem_2", 64, 64, norm)
-        stem += conv("stem_3", 64, spec.stem_channels, norm, stride=2)
-        self.stem = ConvNormReLU(stem)
+        self.stem = ConvNormAct()
+        add_conv(self.stem, "stem_1", 3, 64, norm, stride=2)
+        add = add_separable_conv if spec.depthwise else add_conv
+        add(self.stem, "stem_2", 64, 64, norm)
+        add(self.stem, "stem_3", 64, spec.stem_channels, norm, stride=2)
         in_channels = spec.stem_channels
         for index in range(NUM_STAGES):
-            self.add_module(f"stage{index + 2}", _stage(index, in_channels, spec, norm, recompute_concat))
+            make_conv = stage_convs[index] or conv3x3
+            stage = _stage(index, in_channels, spec, norm, recompute_concat, make_conv)
+            self.add_module(f"stage{index + 2}", stage)
             in_channels = spec.concat_channels[index]
 
     @property
@@ -77,7 +95,12 @@ class VoVNet(Body):
 
 
 def _stage(
-    index: int, in_channels: int, spec: VoVNetSpec, norm: NormFactory, recompute_concat: bool
+    index: int,
+    in_channels: int,
+    spec: VoVNetSpec,
+    norm: NormFactory,
+    recompute_concat: bool,
+    make_conv: ConvFactory,
 ) -> nn.Sequential:
     """Stage `index` + 2: a pooling except in the first, OSA modules, with identity from the second on."""
     stage = nn.Sequential()
@@ -97,6 +120,7 @@ def _stage(
             recompute_concat=recompute_concat,
             depthwise=spec.depthwise,
             squeeze=spec.squeeze == "every" or (spec.squeeze == "last" and number == last),
+            make_conv=make_conv,
         )
         stage.add_module(name, module)
     return stage
@@ -122,4 +146,4 @@ def make_vovnet(cfg: ConfigNode, name: str, spec: VoVNetSpec) -> VoVNet:
     if not vovnet.IDENTITY:
         spec = replace(spec, identity=False)
     norm = make_norm_factory(cfg, vovnet.USE_GN)
-    return VoVNet(spec, norm, recompute_concat=vovnet.RECOMPUTE_CONCAT)
+    return VoVNet(spec, norm, vovnet.RECOMPUTE_CONCAT, build_stage_convs(cfg))

@@ -1,118 +1,87 @@
-"""The detector: body, proposals, heads (Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN, figure
-1).
+"""The two-stage detector: backbone, proposals, heads.
+
+Sources: Ren et al., Faster R-CNN, figure 2; He et al., Mask R-CNN, figure 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads
-from maskrcnn_benchmark.modeling.rpn.rpn import RPN
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.modeling.detector.interface import Detector, InputFormat, build_input_format
+from maskrcnn_benchmark.modeling.losses import LossSums
+from maskrcnn_benchmark.modeling.registry import DETECTORS
+from maskrcnn_benchmark.modeling.roi_heads.pooler import check_pooler_scales
+from maskrcnn_benchmark.modeling.roi_heads.roi_heads import CombinedROIHeads, build_roi_heads
+from maskrcnn_benchmark.modeling.rpn.anchor_generator import check_anchor_strides
+from maskrcnn_benchmark.modeling.rpn.rpn import RPN, build_rpn
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.detections import Detections
-from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
-from maskrcnn_benchmark.structures.plain_dicts import boxlist_from_dict, boxlist_to_dict
-from maskrcnn_benchmark.structures.targets import Targets, pad_targets
-
-Images = ImageList | Tensor | Sequence[Tensor]
-PlainDict = Mapping[str, Any]
+from maskrcnn_benchmark.structures.image_list import ImageList
+from maskrcnn_benchmark.structures.targets import Targets
 
 
-class GeneralizedRCNN(nn.Module):
-    """Images to losses in training, to detections in evaluation."""
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
+class GeneralizedRCNN(Detector):
+    """Regions are proposed on the feature maps; heads classify them, refine them and add masks."""
 
     def __init__(
         self,
         backbone: nn.Module,
         rpn: RPN,
         roi_heads: CombinedROIHeads,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        to_bgr255: bool = True,
-        size_divisible: int = 0,
-        plain_dicts: bool = False,
+        input_format: InputFormat,
         num_classes: int | None = None,
     ) -> None:
-        """`pixel_mean`, `pixel_std`: of the network's three input channels.
-
-        `to_bgr255`: the network takes blue, green, red in 0..255 (True), or red, green, blue in 0..1 (False).
-        `size_divisible`: batches made here from single images are padded to a multiple of this.
-        `plain_dicts`: detections come as dictionaries (structures.plain_dicts) instead of BoxLists.
-        `num_classes`: with the background; labels of targets beyond it are refused.
-        """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, input_format, num_classes)
         self.rpn = rpn
         self.roi_heads = roi_heads
-        self.to_bgr255 = to_bgr255
-        self.size_divisible = size_divisible
-        self.plain_dicts = plain_dicts
-        self.num_classes = num_classes
-        # Not persistent: published checkpoints have no such entries.
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), persistent=False)
+        self.kind = roi_heads.detector_kind or "Generalized R-CNN"
+        self.iou_types = roi_heads.iou_types
+        self.target_fields = roi_heads.target_fields
 
-    def forward(
-        self, images: Images, targets: Sequence[BoxList | PlainDict] | Targets | None = None
-    ) -> dict[str, Tensor] | list[BoxList] | list[dict[str, Tensor]]:
-        """Losses (0-dimensional float32, by name) in training; one BoxList an image in evaluation.
-
-        Images: an ImageList, a batch [N, 3, H, W] or a list of [3, H, W]; uint8 is taken for raw pixels in
-        blue, green, red, floating point for already normalised.
-        Targets: one an image, a BoxList or a dictionary (structures.plain_dicts), or a padded batch.
-        Detections have the fields scores, labels and, with a mask head, mask (probabilities [n, 1, M, M]), by
-        descending score, in the frame of the images given.
-
-        Raises ValueError in training without targets, with masks missing, or with labels of no class.
-        """
-        images = self._to_batch(images)
-        if not self.training:
-            boxlists = self.inference(images).to_boxlists(images.image_sizes)
-            return [boxlist_to_dict(boxlist) for boxlist in boxlists] if self.plain_dicts else boxlists
-        targets = self._pad(targets, images)
+    def losses(self, images: ImageList, targets: Targets) -> LossSums:
+        """Those of the RPN and of every head."""
         features = self.backbone(self.normalize(images))
         proposals, rpn_losses = self.rpn(features, images.sizes, targets)
         return rpn_losses | self.roi_heads.losses(features, proposals, targets)
 
-    def inference(self, images: Images) -> Detections:
-        """Padded detections. From a batch on the device to these nothing waits for the device."""
-        images = self._to_batch(images)
+    def detect(self, images: ImageList) -> Detections:
+        """What the heads make of the proposals."""
         features = self.backbone(self.normalize(images))
         proposals, _ = self.rpn(features, images.sizes)
         return self.roi_heads.detect(features, proposals, images.sizes)
 
-    def normalize(self, images: ImageList) -> Tensor:
-        """Network input [N, 3, H, W] float32, channels_last; the padding is zero, as in training of old."""
-        x = images.tensors
-        if not x.is_floating_point():
-            height, width = x.shape[-2:]
-            if not self.to_bgr255:
-                x = x.flip(1) / 255
-            x = (x - self.pixel_mean).div_(self.pixel_std)
-            rows = torch.arange(height, device=x.device) < images.sizes[:, :1]  # [N, H]
-            columns = torch.arange(width, device=x.device) < images.sizes[:, 1:]  # [N, W]
-            x.mul_((rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1))
-        return x.contiguous(memory_format=torch.channels_last)
+    def to_boxlists(self, detections: Detections, image_sizes: Sequence[tuple[int, int]]) -> list[BoxList]:
+        """One BoxList an image, with scores, labels and the fields of the heads."""
+        return detections.to_boxlists(image_sizes, self.roi_heads.boxlist_fields)
 
-    def _to_batch(self, images: Images) -> ImageList:
-        return to_image_list(images, self.size_divisible).to(self.pixel_mean.device)
+    def dense_parts(self) -> list[nn.Module]:
+        """Backbone and RPN head."""
+        return [self.backbone, self.rpn.head]
 
-    def _pad(self, targets: Sequence[BoxList | PlainDict] | Targets | None, images: ImageList) -> Targets:
-        if targets is None:
-            raise ValueError("in training mode the model needs targets: one BoxList an image with labels")
-        if isinstance(targets, Targets):
-            return targets
-        if len(targets) != len(images.image_sizes):
-            raise ValueError(f"{len(images.image_sizes)} images but {len(targets)} targets")
-        boxlists = [
-            target if isinstance(target, BoxList) else boxlist_from_dict(target, size)
-            for target, size in zip(targets, images.image_sizes, strict=True)
-        ]
-        return pad_targets(boxlists, self.pixel_mean.device, num_classes=self.num_classes)
+
+@DETECTORS.register("GeneralizedRCNN")
+def build_generalized_rcnn(cfg: ConfigNode, backbone: nn.Module) -> GeneralizedRCNN:
+    """The two-stage detector of a config over `backbone`.
+
+    Raises ValueError for an unknown head, with the nearest known names, and for anchors or poolers that are
+    not for the backbone's maps.
+    """
+    strides = getattr(backbone, "strides", None)
+    out_channels = cast(int, backbone.out_channels)
+    check_anchor_strides("MODEL.RPN.ANCHOR_STRIDE", cfg.MODEL.RPN.ANCHOR_STRIDE, strides)
+    model = GeneralizedRCNN(
+        backbone=backbone,
+        rpn=build_rpn(cfg, out_channels),
+        roi_heads=build_roi_heads(cfg, out_channels),
+        input_format=build_input_format(cfg),
+        num_classes=cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES,
+    )
+    for name in model.roi_heads:
+        section = f"ROI_{name.upper()}_HEAD"
+        if section in cfg.MODEL and "POOLER_SCALES" in cfg.MODEL[section]:
+            check_pooler_scales(f"MODEL.{section}.POOLER_SCALES", cfg.MODEL[section].POOLER_SCALES, strides)
+    return model

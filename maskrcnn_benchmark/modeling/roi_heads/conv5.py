@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_block import ConvFactory
 from maskrcnn_benchmark.layers.norm import NormFactory
+from maskrcnn_benchmark.modeling.backbone.body import build_stage_convs
 from maskrcnn_benchmark.modeling.backbone.resnet import (
     RESNET_SPECS,
     ResNetSpec,
@@ -15,6 +17,7 @@ from maskrcnn_benchmark.modeling.backbone.resnet import (
     build_block_norm,
     build_resnet_spec,
 )
+from maskrcnn_benchmark.modeling.backbone.resnet_blocks import conv3x3
 from maskrcnn_benchmark.modeling.registry import ROI_BOX_FEATURE_EXTRACTORS, ROI_MASK_FEATURE_EXTRACTORS
 from maskrcnn_benchmark.modeling.roi_heads.pooler import Pooler, build_box_pooler, build_mask_pooler
 
@@ -28,10 +31,12 @@ class ResNet50Conv5ROIFeatureExtractor(nn.Module):
     It carries the family's name, and is the head of every ResNet's C4 map.
     """
 
-    def __init__(self, pooler: Pooler, spec: ResNetSpec, norm: NormFactory) -> None:
+    def __init__(
+        self, pooler: Pooler, spec: ResNetSpec, norm: NormFactory, make_conv: ConvFactory = conv3x3
+    ) -> None:
         super().__init__()
         self.pooler = pooler
-        self.head = nn.ModuleDict({"layer4": ResNetStage(spec, STAGE, norm)})
+        self.head = nn.ModuleDict({"layer4": ResNetStage(spec, STAGE, norm, make_conv)})
         self.out_channels = spec.out_channels[STAGE]
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
@@ -67,4 +72,5 @@ def _build_conv5(
             f"MODEL.BACKBONE.CONV_BODY = {cfg.MODEL.BACKBONE.CONV_BODY!r} gives {in_channels}: take a -C4 "
             "body, or FPN2MLPFeatureExtractor (boxes) and MaskRCNNFPNFeatureExtractor (masks)"
         )
-    return ResNet50Conv5ROIFeatureExtractor(build_pooler(cfg), spec, build_block_norm(cfg))
+    make_conv = build_stage_convs(cfg)[STAGE] or conv3x3
+    return ResNet50Conv5ROIFeatureExtractor(build_pooler(cfg), spec, build_block_norm(cfg), make_conv)

@@ -105,6 +105,17 @@ def grid_anchors(cells: Tensor, height: int, width: int, stride: int) -> Tensor:
     return (shifts + cells).view(-1, 4)
 
 
+def check_anchor_strides(key: str, anchor_strides: Sequence[int], strides: Sequence[int] | None) -> None:
+    """Refuses anchors for other strides than those of the backbone's maps (None: not known).
+
+    `key`: the config key that has the anchors' strides.
+    """
+    if strides is not None and tuple(anchor_strides) != tuple(strides):
+        raise ValueError(
+            f"{key} = {tuple(anchor_strides)}: the backbone's maps have strides {tuple(strides)}"
+        )
+
+
 def build_anchor_generator(cfg: ConfigNode) -> AnchorGenerator:
     """The anchors of MODEL.RPN.
 

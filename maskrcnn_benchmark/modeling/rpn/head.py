@@ -28,9 +28,10 @@ class RPNHead(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness logits [N, Hl * Wl * A] and box deltas [N, Hl * Wl * A, 4] of each level.
+        """Objectness logits [N, A, Hl, Wl] and box deltas [N, 4 * A, Hl, Wl] of each level.
 
-        Both predictors run as one 1x1 convolution, so that the widest map is read once.
+        Channels 4 * a to 4 * a + 3 are the deltas of anchor a. Both predictors run as one 1x1 convolution, so
+        that the widest map is read once.
         """
         weight = torch.cat([self.cls_logits.weight, self.bbox_pred.weight])
         bias = torch.cat([self.cls_logits.bias, self.bbox_pred.bias])  # type: ignore[list-item]
@@ -39,8 +40,8 @@ class RPNHead(nn.Module):
         for feature in features:
             hidden = fused_conv2d(feature, self.conv, relu=True)
             both = F.conv2d(hidden, weight, bias).permute(0, 2, 3, 1)  # [N, H, W, 5A]
-            logits.append(both[..., :num_anchors].flatten(1))
-            deltas.append(both[..., num_anchors:].unflatten(-1, (num_anchors, 4)).flatten(1, 3))
+            logits.append(both[..., :num_anchors].permute(0, 3, 1, 2))
+            deltas.append(both[..., num_anchors:].permute(0, 3, 1, 2))
         return logits, deltas
 
 

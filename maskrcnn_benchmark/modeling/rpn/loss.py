@@ -7,21 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
+from maskrcnn_benchmark.modeling.losses import LossSum
 from maskrcnn_benchmark.modeling.matcher import Matcher
-from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
+from maskrcnn_benchmark.modeling.sampler import IGNORED, BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.targets import Targets
-from maskrcnn_benchmark.utils import comm
-
-IGNORED = -1
 
 
 def assign_anchors(
     anchors: Tensor, visible: Tensor, targets: Targets, matcher: Matcher
 ) -> tuple[Tensor, Tensor]:
-    """Labels [N, A] (1 object, 0 background, -1 ignored) and matched ground truth [N, A] of anchors [A,
-    4].
+    """Labels and matched ground truth, both [N, A], of `anchors` [A, 4].
+
+    Labels are 1 for an object, 0 for background and -1 for an anchor that is ignored.
     """
     matches = matcher(box_iou(targets.boxes, anchors), targets.valid)
     labels = (matches >= 0).long().masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, IGNORED)
@@ -37,17 +36,15 @@ def rpn_losses(
     targets: Targets,
     sampler: BalancedSampler,
     box_loss: BoxRegressionLoss,
-) -> tuple[Tensor, Tensor]:
-    """Objectness loss and box loss, each divided by the number of sampled anchors.
-
-    In a distributed run that is its mean over the processes.
+) -> tuple[LossSum, LossSum]:
+    """Objectness loss and box loss, both counted over the sampled anchors.
 
     `anchors` [A, 4], `logits` [N, A], `deltas` [N, A, 4], `labels` and `matched_gt` [N, A] as from
     assign_anchors. The box loss is over positive anchors.
     """
     index, used = sampler(labels)  # [N, R]
     labels = sample_labels(labels, index, used)
-    num_sampled = comm.mean_count(used.sum())
+    num_sampled = used.sum()
     objectness = F.binary_cross_entropy_with_logits(
         gather_rows(logits, index).float(), labels.clamp(min=0).float(), weight=used.float(), reduction="sum"
     )
@@ -58,4 +55,4 @@ def rpn_losses(
     gt_boxes = torch.where(is_positive.unsqueeze(-1), gt_boxes, sampled_anchors)
     box_targets = box_loss.box_coder.encode(gt_boxes, sampled_anchors)
     box = box_loss(gather_rows(deltas, index), box_targets, sampled_anchors, is_positive)
-    return objectness / num_sampled, box / num_sampled
+    return LossSum(objectness, num_sampled), LossSum(box, num_sampled)

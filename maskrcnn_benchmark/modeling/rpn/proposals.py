@@ -1,4 +1,4 @@
-"""From the RPN's outputs to proposals: best anchors, decoded, suppressed, best of all levels."""
+"""From the RPN's outputs to proposals: the best anchors, decoded, NMS, the best of all levels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskrcnn_benchmark.structures.targets import Targets
 class ProposalSelector:
     """Selects proposals of a batch, all images and levels at once.
 
-    Of each level the `pre_nms_top_n` best anchors are decoded, clipped and suppressed among themselves at
+    Of each level the `pre_nms_top_n` best anchors are decoded, clipped and go through NMS among themselves at
     `nms_thresh`; at most `post_nms_top_n` of each level and the `fpn_post_nms_top_n` best over all levels
     remain: of each image, or, where `per_batch`, of the whole batch.
     """
@@ -69,8 +69,9 @@ class ProposalSelector:
         return self.box_coder.decode(gather_rows(deltas, index).float(), anchors[index]), scores
 
     def _best_over_levels(self, proposals: Proposals) -> Proposals:
-        """Keeps the best `fpn_post_nms_top_n`, of each image or of the batch; slots in use come first,
-        sorted.
+        """The best `fpn_post_nms_top_n`, of each image or of the batch, by descending score.
+
+        Slots in use come first.
         """
         boxes, scores, valid = proposals
         num_images, slots = scores.shape

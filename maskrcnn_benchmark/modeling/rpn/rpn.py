@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
 from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
+from maskrcnn_benchmark.modeling.losses import LossSums
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.registry import RPN_HEADS
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator, build_anchor_generator
@@ -44,13 +45,13 @@ class RPN(nn.Module):
 
     def forward(
         self, features: Sequence[Tensor], image_hw: Tensor, targets: Targets | None = None
-    ) -> tuple[Proposals, dict[str, Tensor]]:
+    ) -> tuple[Proposals, LossSums]:
         """Proposals of a batch and, in training, loss_objectness and loss_rpn_box_reg.
 
         In training the ground-truth boxes are appended to the proposals.
         `features`: L maps [N, C, Hl, Wl]; `image_hw` [N, 2] int64.
         """
-        logits, deltas = self.head(features)
+        logits, deltas = flatten_levels(*self.head(features))
         anchors = self.anchor_generator([(f.shape[-2], f.shape[-1]) for f in features])
         select = self.select_train if self.training else self.select_test
         with torch.no_grad():
@@ -63,7 +64,7 @@ class RPN(nn.Module):
 
     def _losses(
         self, anchors: Tensor, logits: list[Tensor], deltas: list[Tensor], image_hw: Tensor, targets: Targets
-    ) -> dict[str, Tensor]:
+    ) -> LossSums:
         with torch.no_grad():
             visible = self.anchor_generator.visibility(anchors, image_hw)
             labels, matched_gt = assign_anchors(anchors, visible, targets, self.matcher)
@@ -78,6 +79,17 @@ class RPN(nn.Module):
             self.box_loss,
         )
         return {"loss_objectness": objectness, "loss_rpn_box_reg": box}
+
+
+def flatten_levels(logits: Sequence[Tensor], deltas: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """A head's maps [N, A, Hl, Wl] and [N, 4 * A, Hl, Wl] in the order of the anchors.
+
+    That is position by position, the anchors of a position together: [N, Hl * Wl * A] and
+    [N, Hl * Wl * A, 4].
+    """
+    flat_logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
+    flat_deltas = [level.permute(0, 2, 3, 1).unflatten(-1, (-1, 4)).flatten(1, 3) for level in deltas]
+    return flat_logits, flat_deltas
 
 
 def build_rpn(cfg: ConfigNode, in_channels: int) -> RPN:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX
-from maskrcnn_benchmark.weights.converted import Converted
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
 from maskrcnn_benchmark.weights.converters.caffe2 import convert_caffe2
+from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.converters.detectron2 import convert_detectron2
 from maskrcnn_benchmark.weights.converters.pytorchcv import convert_pytorchcv
 from maskrcnn_benchmark.weights.converters.timm import convert_timm

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
-from maskrcnn_benchmark.weights.converted import Converted
-from maskrcnn_benchmark.weights.converters.renaming import rename
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.architecture import recognize_body
+from maskrcnn_benchmark.weights.converters.converted import Converted, rename
 
 MARK = "res2_0_branch2a_w"
 STRIDE = "MODEL.RESNETS.STRIDE_IN_1X1"

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters.renaming import BATCH_NORM_EPS, COUNTER, rename
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.architecture import recognize_body
+from maskrcnn_benchmark.weights.converters.converted import BATCH_NORM_EPS, COUNTER, Converted, rename
+from maskrcnn_benchmark.weights.fold import PixelStatistics
 
 BOTTOM_UP = "backbone.bottom_up."
-EARLIER_SQUEEZE = re.compile(r"backbone\.body\.stage(\d)\.OSA\1_(\d+)\.ese\.fc\.weight")
+EARLIER_SQUEEZE = re.compile(re.escape(BODY_PREFIX) + r"stage(\d)\.OSA\1_(\d+)\.ese\.fc\.weight")
 DROPPED = (
     "pixel_",
     "proposal_generator.anchor_generator.",

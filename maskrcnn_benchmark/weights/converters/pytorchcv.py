@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from maskrcnn_benchmark.weights.architecture import recognize_body
-from maskrcnn_benchmark.weights.converted import Converted
-from maskrcnn_benchmark.weights.converters.renaming import (
+from maskrcnn_benchmark.weights.converters.converted import (
     BATCH_NORM_EPS,
     COUNTER,
     IMAGENET_PIXELS,
+    Converted,
     osa_concat,
     osa_layer,
     rename,

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from maskrcnn_benchmark.weights.architecture import recognize_body
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.converters.renaming import (
+from maskrcnn_benchmark.weights.converters.converted import (
     BATCH_NORM_EPS,
     COUNTER,
     IMAGENET_PIXELS,
+    Converted,
     osa_concat,
     osa_layer,
     osa_module,
@@ -23,6 +23,7 @@ from maskrcnn_benchmark.weights.converters.renaming import (
     rename,
     stem_layer,
 )
+from maskrcnn_benchmark.weights.fold import PixelStatistics
 
 MARK = "stages.0.blocks.0.conv_concat.conv.weight"
 STEM = re.compile(r"stem\.(\d+)\.(.+)")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from maskrcnn_benchmark.weights.architecture import BODY_PREFIX, recognize_body
-from maskrcnn_benchmark.weights.converted import Converted
-from maskrcnn_benchmark.weights.converters.renaming import COUNTER, rename
+from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
+from maskrcnn_benchmark.weights.architecture import recognize_body
+from maskrcnn_benchmark.weights.converters.converted import COUNTER, Converted, rename
 
 MARK = "stage2.OSA2_1.layers.0.OSA2_1_0/conv.weight"
 FIRST_WEIGHT, FIRST_VARIANCE = "stem.stem_1/conv.weight", "stem.stem_1/norm.running_var"

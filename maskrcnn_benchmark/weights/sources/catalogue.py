@@ -1,22 +1,82 @@
-"""The catalogue of published weights, and every way to name a weights file turned into a path."""
+"""The published weights files, as catalogue.json beside this file lists them.
+
+Every fact there comes from the publisher's own page or package; what no source tells is null.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import time
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from maskrcnn_benchmark.config.paths_catalog import ModelCatalog
-from maskrcnn_benchmark.config.weights_manifest import CatalogueEntry, weights_manifest
-from maskrcnn_benchmark.weights.sources.download import Sleep, download
-from maskrcnn_benchmark.weights.sources.hub import HUB, fetch_from_hub, in_hub_cache
-from maskrcnn_benchmark.weights.sources.wanted import Digest, Source, Wanted
-
+MANIFEST_FILE = Path(__file__).with_name("catalogue.json")
 CATALOG = "catalog://"
-WEB = ("http://", "https://")
-URL_HASH = re.compile(r"sha256=([0-9a-f]{8,64})")
+LINKS = ("alive", "dead", "unknown")
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """One published file.
+
+    Attributes:
+        name: what follows "catalog://" in MODEL.WEIGHT.
+        kind: "body" (an ImageNet classifier) or "detector".
+        body: the body it holds, without the neck ("V-39").
+        file: its name in the cache.
+        urls: where it was published, the best first; http(s):// or hf://owner/name/file. Empty: nowhere.
+        sha256: hex digits, all or the leading ones; None: unknown.
+        sha1: the same where the publisher gives this one.
+        member: the file's name inside the archive that the urls lead to; None: they lead to the file itself.
+        size_mib: rounded size in MiB; None: unknown.
+        licence: None: unknown.
+        publisher: who published it, and `page` where.
+        config: the config of this project that builds it, relative to the repository; None: none.
+        row: backbone, detector and schedule of a published result table; None for bodies.
+        box_ap, mask_ap: published AP on COCO minival (2017 val) in percent; None: none.
+        top1: published ImageNet accuracy in percent; None: unknown.
+        link: "alive" or "dead" by the report in `link_note`, or "unknown".
+        superseded_by: the name of the file to take instead; None: none.
+        note: what to know before using it; "" for nothing.
+    """
+
+    name: str
+    kind: str
+    body: str
+    description: str
+    file: str
+    urls: tuple[str, ...]
+    sha256: str | None
+    size_mib: float | None
+    licence: str | None
+    publisher: str
+    page: str
+    link: str
+    link_note: str
+    sha1: str | None = None
+    member: str | None = None
+    config: str | None = None
+    row: str | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    top1: float | None = None
+    superseded_by: str | None = None
+    note: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the file lies, relative to the folder of all weights and to a mirror of one's own."""
+        return f"{self.name}/{self.file}"
+
+
+@cache
+def weights_manifest() -> dict[str, CatalogueEntry]:
+    """Every published file by its name, in the manifest's order."""
+    content = json.loads(MANIFEST_FILE.read_text(encoding="utf-8"))
+    entries = [_entry(dict(raw), content["sources"]) for raw in content["entries"]]
+    return {entry.name: entry for entry in entries}
 
 
 def entries() -> list[CatalogueEntry]:
@@ -24,45 +84,18 @@ def entries() -> list[CatalogueEntry]:
     return list(weights_manifest().values())
 
 
-def resolve_weights(name: str) -> Path:
-    """The local file for what MODEL.WEIGHT or a command names; a plain path comes back as it is.
+def entry_at(url: str) -> CatalogueEntry | None:
+    """The entry that was published at an address."""
+    return next((entry for entry in entries() if url in entry.urls), None)
 
-    Args:
-        name: catalog://NAME, http(s)://... (with #sha256=HEX at its end it is verified),
-            hf://owner/name/file, or a path. An address that the catalogue has is that entry.
 
-    Raises:
-        ValueError: an unknown name or scheme; a download that failed, with what to do by hand.
-    """
+def published_body(name: str) -> CatalogueEntry | None:
+    """The entry that a name or address stands for, if it is an ImageNet body; None for anything else."""
     if name.startswith(CATALOG):
-        return fetch(name)
-    if name.startswith(HUB):
-        return fetch_from_hub(name)
-    if name.startswith(WEB):
-        entry = _entry_at(name)
-        return fetch(entry.name) if entry else download(_wanted_address(name))
-    if "://" in name:
-        raise ValueError(
-            f"weights {name!r}: give a path, {CATALOG}NAME, http(s)://... or {HUB}owner/name/file"
-        )
-    return Path(name)
-
-
-def fetch(name: str, sleep: Sleep = time.sleep) -> Path:
-    """The file of a catalogue entry, with or without "catalog://"; downloaded if it is not in the cache.
-
-    Raises ValueError for an unknown name, and where no address gives the file.
-    """
-    return download(_wanted_entry(ModelCatalog.entry(name.removeprefix(CATALOG))), sleep)
-
-
-def cached(entry: CatalogueEntry) -> Path | None:
-    """Where the file of an entry lies already, unverified; None: nowhere."""
-    path = _wanted_entry(entry).path
-    if path.is_file():
-        return path
-    found = (in_hub_cache(url) for url in entry.urls if url.startswith(HUB))
-    return next((path for path in found if path), None)
+        entry = weights_manifest().get(name.removeprefix(CATALOG))
+    else:
+        entry = entry_at(name)
+    return entry if entry is not None and entry.kind == "body" else None
 
 
 def alternatives(entry: CatalogueEntry) -> list[CatalogueEntry]:
@@ -74,37 +107,46 @@ def alternatives(entry: CatalogueEntry) -> list[CatalogueEntry]:
     ]
 
 
-def _wanted_entry(entry: CatalogueEntry) -> Wanted:
-    digest = Digest("sha256", entry.sha256) if entry.sha256 else None
-    if entry.sha1:
-        digest = Digest("sha1", entry.sha1)
-    sources = tuple(Source(url, None if url.startswith(HUB) else entry.member) for url in entry.urls)
-    return Wanted(f"{CATALOG}{entry.name}", sources, entry.place, digest, _advice(entry))
+class ModelCatalog:
+    """Published weights by the name that follows "catalog://" in MODEL.WEIGHT."""
+
+    @staticmethod
+    def entry(name: str) -> CatalogueEntry:
+        """What the manifest says about ``name``; raises ValueError for an unknown one, with the nearest."""
+        manifest = weights_manifest()
+        if name not in manifest:
+            raise ValueError(
+                f"unknown weights catalog://{name}{_nearest(name, list(manifest))}; "
+                "`python tools/weights.py list` shows them all"
+            )
+        return manifest[name]
+
+    @staticmethod
+    def get(name: str) -> str:
+        """The first address of a published file.
+
+        Raises ValueError for an unknown name, with the nearest known ones, and for a file that was never
+        published, with the one to take instead.
+        """
+        entry = ModelCatalog.entry(name)
+        if not entry.urls:
+            raise ValueError(f"catalog://{name}: {entry.note}; take catalog://{entry.superseded_by}")
+        return entry.urls[0]
 
 
-def _advice(entry: CatalogueEntry) -> str:
-    """What else a person can do who does not get the file."""
-    lines = [f"Note: {entry.note}"] if entry.note else []
-    if entry.link == "dead":
-        lines.append(f"Note: {entry.link_note}")
-    if entry.superseded_by:
-        lines.append(f"Its replacement: {CATALOG}{entry.superseded_by}")
-    if others := alternatives(entry):
-        names = "".join(f"\n  {CATALOG}{other.name}" for other in others)
-        lines.append(f"ImageNet weights for the body {entry.body} from elsewhere:{names}")
-    return "\n".join(lines)
+def _entry(raw: dict[str, Any], sources: dict[str, dict[str, Any]]) -> CatalogueEntry:
+    source = sources[raw.pop("source")]
+    return CatalogueEntry(
+        urls=tuple(raw.pop("urls")),
+        licence=source["licence"],
+        publisher=source["title"],
+        page=source["page"],
+        link=source["link"],
+        link_note=source["link_note"],
+        **raw,
+    )
 
 
-def _entry_at(url: str) -> CatalogueEntry | None:
-    return next((entry for entry in entries() if url in entry.urls), None)
-
-
-def _wanted_address(url: str) -> Wanted:
-    """A file outside the catalogue: its place is made from the address, so that two addresses never mix."""
-    address, _, fragment = url.partition("#")
-    known = URL_HASH.fullmatch(fragment)
-    if fragment and not known:
-        raise ValueError(f"weights {url!r}: after # write sha256= and at least eight lower-case hex digits")
-    file = re.sub(r"[^\w.-]", "_", PurePosixPath(unquote(urlsplit(address).path)).name) or "weights"
-    place = f"addresses/{hashlib.sha256(address.encode()).hexdigest()[:16]}/{file}"
-    return Wanted(address, (Source(address),), place, Digest("sha256", known[1]) if known else None)
+def _nearest(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f" (did you mean {' or '.join(map(repr, nearest))}?)" if nearest else ""

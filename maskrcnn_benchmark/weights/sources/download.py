@@ -18,8 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from maskrcnn_benchmark.weights.partial import Partial
-from maskrcnn_benchmark.weights.sources.wanted import (
+from maskrcnn_benchmark.weights.sources.cache_folder import (
     CACHE_VARIABLE,
     MIRROR_VARIABLE,
     Digest,
@@ -27,7 +26,7 @@ from maskrcnn_benchmark.weights.sources.wanted import (
     Wanted,
     own_mirror,
 )
-from maskrcnn_benchmark.weights.transfer import DISK_FULL, TransferFailed, no_room, transfer
+from maskrcnn_benchmark.weights.sources.transfer import DISK_FULL, PartFile, TransferFailed, no_room, transfer
 
 ATTEMPTS = 4  # at one address, without a byte of progress between them
 LONGEST_WAIT = 60.0  # seconds between two attempts
@@ -64,7 +63,7 @@ def _found(wanted: Wanted) -> Path | None:
     if digest and (got := digest.of(path)) != digest.value:
         raise ValueError(
             f"{path} is not {wanted.title} as published: its {digest.algorithm} begins {got} and not "
-            f"{digest.value}; remove it, and it is downloaded anew"
+            f"{digest.value}; remove it, and it is downloaded again"
         )
     return path
 
@@ -105,7 +104,7 @@ def _from_one(wanted: Wanted, source: Source, sleep: Sleep) -> Path:
             return fetch_from_hub(source.address)
         except ValueError as error:
             raise TransferFailed(str(error), again=False) from error
-    part = Partial(wanted.path.with_name(f"{wanted.path.name}.part"))
+    part = PartFile(wanted.path.with_name(f"{wanted.path.name}.part"))
     whole = _persist(wanted, source, part, sleep)
     with open(whole, "rb+") as file:
         os.fsync(file.fileno())
@@ -114,7 +113,7 @@ def _from_one(wanted: Wanted, source: Source, sleep: Sleep) -> Path:
     return wanted.path
 
 
-def _persist(wanted: Wanted, source: Source, part: Partial, sleep: Sleep) -> Path:
+def _persist(wanted: Wanted, source: Source, part: PartFile, sleep: Sleep) -> Path:
     """The verified file; several attempts, as long as there is hope."""
     farthest, failures = 0, 0
     while True:
@@ -134,7 +133,7 @@ def _persist(wanted: Wanted, source: Source, part: Partial, sleep: Sleep) -> Pat
             sleep(wait)
 
 
-def _verify(whole: Path, part: Partial, digest: Digest | None, continued: bool) -> None:
+def _verify(whole: Path, part: PartFile, digest: Digest | None, continued: bool) -> None:
     """Drops a file with the wrong hash; one that was put together from two attempts is worth another."""
     if digest and (got := digest.of(whole)) != digest.value:
         whole.unlink()
@@ -144,7 +143,7 @@ def _verify(whole: Path, part: Partial, digest: Digest | None, continued: bool) 
         )
 
 
-def _unpacked(part: Partial, member: str) -> Path:
+def _unpacked(part: PartFile, member: str) -> Path:
     whole = part.path.with_name(f"{part.path.name}.unpacked")
     try:
         with (

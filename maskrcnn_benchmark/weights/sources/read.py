@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from maskrcnn_benchmark.utils.plain_file import first_line, load_plain
 from maskrcnn_benchmark.weights.sources.restricted_pickle import ForbiddenPickleError, load_arrays
 
 TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, PICKLE = "PyTorch file", "old PyTorch file", "safetensors", "pickle"
+WHAT = "weights file"  # what messages call it
 ZIP_START = b"PK\x03\x04"
 # A pickle of torch's magic number, with which its files before 1.6 begin.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 GIT_LFS_START = b"version https://git-lfs"
-# In torch's messages: what a file asks for beside tensors and plain values.
-UNSUPPORTED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 # Where the weights lie in a file's dictionary; without any of these names it is the weights itself.
 STATE_NAMES = ("model", "state_dict", "blobs")
 
@@ -62,15 +60,15 @@ def read_weights(f: str | os.PathLike[str]) -> RawFile:
     """The content of a weights file.
 
     Raises:
-        ValueError: in one line what is wrong with the file, and the mend.
+        ValueError: what is wrong with the file and how to mend it, in one line.
     """
     path = Path(f)
-    where = f"weights file {os.fspath(f)!r}"
+    where = f"{WHAT} {os.fspath(f)!r}"
     start = _start_of(path, where)
     _refuse_what_is_no_weights_file(start, where)
     if start.startswith((ZIP_START, LEGACY_START)):
         kind = TORCH_ZIP if start.startswith(ZIP_START) else TORCH_LEGACY
-        return RawFile(path, kind, _read_torch(path, where))
+        return RawFile(path, kind, load_plain(path, WHAT))
     if _is_safetensors(start):
         return _read_safetensors(path, start, where)
     return RawFile(path, PICKLE, _read_pickle(path, where))
@@ -107,27 +105,6 @@ def _refuse_what_is_no_weights_file(start: bytes, where: str) -> None:
         raise ValueError(f"{where} is compressed with gzip; unpack it with gunzip")
 
 
-def _read_torch(path: Path, where: str) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:  # of a path torch looks at the name, too
-            data = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
-            f"executed. {_torch_reason(error)}"
-        ) from error
-    except Exception as error:  # a damaged file can end torch's reader in any way
-        if "TorchScript" in str(error):
-            raise ValueError(
-                f"{where} is a TorchScript archive, a program and not weights alone; nothing in it was "
-                "executed. Have its state_dict() saved"
-            ) from error
-        raise ValueError(
-            f"{where} is truncated or damaged; download it again: {_first_line(error)}"
-        ) from error
-    return _dictionary(data, where)
-
-
 def _is_safetensors(start: bytes) -> bool:
     """A length of eight bytes, and the header's opening brace."""
     return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**32
@@ -149,7 +126,7 @@ def _read_safetensors(path: Path, start: bytes, where: str) -> RawFile:
             return RawFile(path, SAFETENSORS, tensors, opened.metadata() or {})
     except Exception as error:  # a damaged header can be anything
         raise ValueError(
-            f"{where} is truncated or damaged; download it again: {_first_line(error)}"
+            f"{where} is truncated or damaged; download it again: {first_line(error)}"
         ) from error
 
 
@@ -164,7 +141,7 @@ def _read_pickle(path: Path, where: str) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle can end the unpickler in any way
         raise ValueError(
             f"{where} is truncated, damaged, or no weights file at all (PyTorch, safetensors or a pickle of "
-            f"arrays): {_first_line(error)}"
+            f"arrays): {first_line(error)}"
         ) from error
     return _dictionary(_tensors_for_arrays(data), where)
 
@@ -181,17 +158,3 @@ def _tensors_for_arrays(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tensors_for_arrays(item) for key, item in value.items()}
     return value
-
-
-def _torch_reason(error: Exception) -> str:
-    """What torch refused. The rest of its message advises to read the file unsafely."""
-    found = UNSUPPORTED.search(str(error))
-    return f"It asks for {found[1]}" if found else type(error).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return next(_lines(str(error)), type(error).__name__)
-
-
-def _lines(text: str) -> Iterator[str]:
-    return (line.strip() for line in text.splitlines() if line.strip())

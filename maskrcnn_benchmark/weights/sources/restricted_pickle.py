@@ -1,7 +1,7 @@
 """Pickles of numpy arrays, such as Detectron's .pkl files, read without running anything that they name.
 
-Not even numpy's own reading code runs: a pickle's arrays and number types become the two plain classes below,
-which take bytes, a shape and a type code and nothing else.
+Not even numpy's own reading code runs: a pickle's arrays and dtypes become the two plain classes below,
+which take bytes, a shape and a dtype code and nothing else.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class ForbiddenPickleError(pickle.UnpicklingError):
 
 
 class PickledType:
-    """A number type: `f4` for float32, little-endian unless its state says otherwise."""
+    """A dtype of numbers: `f4` for float32, little-endian unless its state says otherwise."""
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         if not isinstance(code, str) or not TYPE_CODE.fullmatch(code):
-            raise ForbiddenPickleError(f"it holds an array of type {code!r}, which is no type of numbers")
+            raise ForbiddenPickleError(f"it holds an array of dtype {code!r}, which is no dtype of numbers")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -36,7 +36,7 @@ class PickledType:
 
 
 class PickledArray:
-    """An array that is filled by its state: (version, shape, type, whether Fortran order, bytes)."""
+    """An array that is filled by its state: (version, shape, dtype, whether Fortran order, bytes)."""
 
     def __init__(self, *_: object) -> None:
         self.array = np.empty(0, np.float32)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from maskrcnn_benchmark.config import cfg as default_config
 from maskrcnn_benchmark.modeling.backbone.body import Body
 from maskrcnn_benchmark.modeling.registry import BODIES
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.converters.converted import Converted
+from maskrcnn_benchmark.weights.fold import PixelStatistics, adapt_batch_norm_eps, fold_pixels
 
 PREFIX = "backbone.body."
 FAMILY_PIXELS = PixelStatistics("bgr", (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))

@@ -1,4 +1,4 @@
-"""Bodies told from the names and shapes of weights."""
+"""Bodies recognised by the names and shapes of weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from maskrcnn_benchmark.weights.architecture import recognize_body
 
 @pytest.mark.parametrize("name", list(BODIES))
 def test_every_body(name: str) -> None:
-    """Bare, in a detector, and as a parallel job saved it."""
+    """Bare, in a detector, as a parallel job saved it, and sorted by name, as safetensors has it."""
     state = build_body(name).state_dict()
     assert recognize_body(state) == name
+    assert recognize_body(dict(sorted(state.items()))) == name
     detector = {PREFIX + key: tensor for key, tensor in state.items()} | {"rpn.head.conv.weight": Tensor()}
     assert recognize_body(detector) == name
     assert recognize_body({f"module.{key}": tensor for key, tensor in detector.items()}) == name

@@ -16,8 +16,8 @@ from weights.converters.proof import (
 )
 
 from maskrcnn_benchmark.modeling.detector import build_detection_model
-from maskrcnn_benchmark.weights.converted import PixelStatistics
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.fold import PixelStatistics
 
 PIXELS = PixelStatistics("bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))
 EVERY = ("MODEL.VOVNET.SQUEEZE_EVERY_MODULE", True)

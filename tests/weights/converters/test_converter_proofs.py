@@ -29,8 +29,9 @@ from weights.converters.proof import (
     randomize,
 )
 
-from maskrcnn_benchmark.weights.converted import Converted, PixelStatistics
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.converters.converted import Converted
+from maskrcnn_benchmark.weights.fold import PixelStatistics
 
 IMAGENET = PixelStatistics("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -28,8 +28,8 @@ from weights.converters.proof import (
     randomize,
 )
 
-from maskrcnn_benchmark.weights.converted import PixelStatistics
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.fold import PixelStatistics
 
 FACTS = json.loads((Path(__file__).parent / "data" / "caffe2_names.json").read_text(encoding="utf-8"))
 PIXELS = PixelStatistics("bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0))

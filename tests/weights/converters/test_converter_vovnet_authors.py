@@ -37,7 +37,7 @@ def test_the_body_as_it_is(body: str, wrapper: str) -> None:
 
 
 @pytest.mark.parametrize(("std", "is_small"), [(1.0, True), (58.0, False)])
-def test_files_for_normalised_pixels_are_told(std: float, is_small: bool) -> None:
+def test_files_for_normalised_pixels_are_recognised(std: float, is_small: bool) -> None:
     """The authors' torchvision-style files have the same names; the first variances give them away."""
     state = published("V-39")
     generator = torch.Generator().manual_seed(0)

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from weights.converters.proof import normalize, pixels_of_image
 
 from maskrcnn_benchmark.layers.norm import FrozenBatchNorm2d
-from maskrcnn_benchmark.weights.converted import PixelStatistics
-from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, first_convolution, fold_pixels
+from maskrcnn_benchmark.weights.fold import (
+    PixelStatistics,
+    adapt_batch_norm_eps,
+    first_convolution,
+    fold_pixels,
+)
 
 RGB = PixelStatistics("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 BGR = PixelStatistics("bgr", (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
+from maskrcnn_benchmark.layers.conv_block import ConvNormAct
+from maskrcnn_benchmark.layers.conv_norm import Conv2d
 from maskrcnn_benchmark.layers.linear import Linear
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
@@ -44,9 +45,7 @@ class FPN2MLPFeatureExtractor(nn.Module):
 
 
 class FPNXconv1fcFeatureExtractor(nn.Module):
-    """Several 3x3 convolutions and one fully connected layer (Wu and He, Group Normalization, section
-    4.2).
-    """
+    """Several 3x3 convolutions and one fully connected layer (Wu and He 2018, section 4.2)."""
 
     def __init__(
         self,
@@ -60,28 +59,25 @@ class FPNXconv1fcFeatureExtractor(nn.Module):
     ) -> None:
         super().__init__()
         self.pooler = pooler
-        layers: list[nn.Module] = []
+        self.xconvs = ConvNormAct()
         channels = in_channels
-        for _ in range(num_convs):
+        for number in range(num_convs):
             conv = Conv2d(channels, conv_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
             nn.init.normal_(conv.weight, std=0.01)
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
-            layers += [conv] if norm is None else [conv, norm(conv_channels)]
-            layers.append(nn.ReLU(inplace=True))
+            # in published checkpoints each ReLU has a number too
+            first = number * (2 if norm is None else 3)
+            names = (str(first), str(first + 1))
+            self.xconvs.add(conv, None if norm is None else norm(conv_channels), names=names)
             channels = conv_channels
-        self.xconvs = nn.Sequential(*layers)
         height, width = pooler.output_size
         self.fc6 = make_fc(channels * height * width, out_channels, norm=None)
         self.out_channels = out_channels
 
     def forward(self, features: Sequence[Tensor], rois: Tensor) -> Tensor:
         """Region vectors [K, out_channels] of `rois` [K, 5]."""
-        x = self.pooler(features, rois)
-        convs = [layer for layer in self.xconvs if isinstance(layer, Conv2d)]
-        norms: list[nn.Module | None] = [layer for layer in self.xconvs if isinstance(layer, nn.GroupNorm)]
-        for conv, norm in zip(convs, norms or [None] * len(convs), strict=True):
-            x = fused_conv2d(x, conv, norm, relu=True)
+        x = self.xconvs(self.pooler(features, rois))
         return F.relu(self.fc6(x.flatten(1)), inplace=True)
 
 

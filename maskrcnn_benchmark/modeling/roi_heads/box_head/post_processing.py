@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from maskrcnn_benchmark.layers import batched_nms
 from maskrcnn_benchmark.modeling.box_coder import BoxCoder
+from maskrcnn_benchmark.modeling.roi_heads.regions import counting_is_free
 from maskrcnn_benchmark.structures.box_geometry import clip_boxes, gather_rows
 from maskrcnn_benchmark.structures.detections import Detections, Proposals
 
@@ -18,7 +19,7 @@ MAX_CANDIDATES = 4096
 
 
 class BoxPostProcessor:
-    """Score threshold, suppression class by class, best `detections_per_img`; all images at once."""
+    """Score threshold, NMS class by class, best `detections_per_img`; all images at once."""
 
     def __init__(
         self,
@@ -35,7 +36,11 @@ class BoxPostProcessor:
         self.class_agnostic = class_agnostic
 
     def __call__(
-        self, class_logits: Tensor, box_regression: Tensor, proposals: Proposals, image_hw: Tensor
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: Proposals | Detections,
+        image_hw: Tensor,
     ) -> Detections:
         """Detections from class logits [N, P, C] and deltas [N, P, 4 * C] (or [N, P, 8]) of the proposals.
 
@@ -60,13 +65,12 @@ class BoxPostProcessor:
             scores=scores.gather(1, keep).masked_fill(~valid, 0.0),
             labels=labels.gather(1, keep).masked_fill(~valid, 0),
             valid=valid,
+            fields={},
         )
 
     def _num_candidates(self, scores: Tensor) -> int:
-        """Candidates to consider: exactly those above the threshold where counting is free, else a fixed
-        cap.
-        """
-        if scores.device.type != "cpu" or torch.compiler.is_compiling():
+        """Candidates to consider: exactly those above the threshold where counting is free, else a cap."""
+        if not counting_is_free(scores):
             return min(scores.shape[1], MAX_CANDIDATES)
         most = (scores > self.score_thresh).sum(dim=1).amax()
         return max(int(most), min(1, scores.shape[1]))

@@ -9,12 +9,10 @@ from maskrcnn_benchmark.modeling.registry import ROI_BOX_PREDICTOR
 
 
 class FPNPredictor(nn.Module):
-    """Two linear layers."""
+    """Two linear layers: region vectors to class logits and box deltas."""
 
     def __init__(self, in_channels: int, num_classes: int, num_box_classes: int) -> None:
-        """`num_classes` counts the background; `num_box_classes` is the same, or 2 where boxes are
-        class-agnostic.
-        """
+        """`num_classes` counts the background. `num_box_classes`: the same, or 2 for class-agnostic boxes."""
         super().__init__()
         self.cls_score = nn.Linear(in_channels, num_classes)
         self.bbox_pred = nn.Linear(in_channels, num_box_classes * 4)
@@ -24,9 +22,13 @@ class FPNPredictor(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits [K, C] and box deltas [K, 4 * C] (or [K, 8] class-agnostic) of region vectors [K,
-        D].
+        """Class logits [K, C] and box deltas [K, 4 * C] of region vectors `x` [K, D] or [K, D, 1, 1].
+
+        Class-agnostic deltas are [K, 8].
         """
+        if x.dim() == 4:
+            assert x.shape[2:] == (1, 1), "FPNPredictor takes vectors; FastRCNNPredictor takes region maps"
+            x = x.flatten(1)
         return self.cls_score(x), self.bbox_pred(x)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.layers.conv_block import ConvNormAct
 from maskrcnn_benchmark.layers.conv_norm import Conv2d, fused_conv2d
 from maskrcnn_benchmark.layers.norm import NormFactory
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
@@ -40,18 +40,18 @@ class MaskRCNNFPNFeatureExtractor(nn.Module):
         x = self.pooler(features, rois)
         for i in range(1, self.num_convs + 1):
             block = self.get_submodule(f"mask_fcn{i}")
-            conv, norm = block if isinstance(block, nn.Sequential) else (block, None)
-            x = fused_conv2d(x, cast(Conv2d, conv), norm, relu=True)
+            x = block(x) if isinstance(block, ConvNormAct) else fused_conv2d(x, block, relu=True)
         return x
 
 
 def _conv3x3(in_channels: int, out_channels: int, dilation: int, norm: NormFactory | None) -> nn.Module:
+    """A convolution alone, or a ConvNormAct where a norm follows; a ReLU ends either."""
     conv = Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, bias=norm is None)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if norm is None:
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         return conv
-    return nn.Sequential(conv, norm(out_channels))
+    return ConvNormAct().add(conv, norm(out_channels))
 
 
 @ROI_MASK_FEATURE_EXTRACTORS.register("MaskRCNNFPNFeatureExtractor")

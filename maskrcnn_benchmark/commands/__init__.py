@@ -1,0 +1,1 @@
+"""The commands of `maskrcnn-benchmark`, one a file: each has `make_parser()` and `main(argv)`."""

@@ -1,0 +1,121 @@
+"""The hooks that come with the package: records, the progress bar, the best checkpoint, early stopping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from maskrcnn_benchmark.config import ConfigNode
+from maskrcnn_benchmark.engine.best import best_evaluation, past_evaluations, quality
+from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
+from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, TrainState
+from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.metric_writers import MetricWriter, Record, open_metric_writers
+from maskrcnn_benchmark.utils.progress import Progress
+
+
+class RecordWriter(Hook):
+    """Hands the records of log lines and evaluations to metric writers, and closes these at the end."""
+
+    def __init__(self, writers: Sequence[MetricWriter]) -> None:
+        self.writers = tuple(writers)
+
+    def after_iteration(self, state: TrainState, record: Record | None) -> None:
+        if record is not None:
+            self._write(record)
+
+    def after_evaluation(self, state: TrainState, results: Mapping[str, float]) -> None:
+        self._write({"kind": "evaluation", "iteration": state.iteration, **results})
+
+    def on_end(self, state: TrainState) -> None:
+        for writer in self.writers:
+            writer.close()
+
+    def on_error(self, state: TrainState, error: BaseException) -> None:
+        self.on_end(state)
+
+    def _write(self, record: Record) -> None:
+        for writer in self.writers:
+            writer.write(record)
+
+
+class ProgressBar(Hook):
+    """A bar over the iterations, where somebody watches the main process's terminal."""
+
+    def on_start(self, state: TrainState) -> None:
+        self.progress = Progress(state.iteration, state.max_iter)
+
+    def after_iteration(self, state: TrainState, record: Record | None) -> None:
+        self.progress.update()
+
+    def on_end(self, state: TrainState) -> None:
+        self.progress.close()
+
+    def on_error(self, state: TrainState, error: BaseException) -> None:
+        self.progress.close()
+
+
+class BestCheckpoint(Hook):
+    """Writes model_best after every evaluation that is better than all before; see `quality`."""
+
+    def __init__(self, checkpointer: RunCheckpointer) -> None:
+        self.checkpointer = checkpointer
+
+    def on_start(self, state: TrainState) -> None:
+        self.best = best_evaluation(state.output_dir) if state.iteration else -math.inf
+
+    def after_evaluation(self, state: TrainState, results: Mapping[str, float]) -> None:
+        if quality(results) > self.best:
+            self.best = quality(results)
+            self.checkpointer.save_weights("model_best", state.iteration, results)
+
+
+class EarlyStopping(Hook):
+    """Stops after `patience` evaluations in a row without a better AP than the best before.
+
+    The AP is the one that `quality` takes; an evaluation without one is not counted. A resumed run counts
+    the evaluations in its metrics.jsonl, and so stops where the run that was never interrupted does.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+
+    def on_start(self, state: TrainState) -> None:
+        self.best, self.without = -math.inf, 0
+        if comm.is_main_process():  # its word counts in all, and it alone is handed results
+            for results in past_evaluations(state.output_dir):
+                self._count(results)
+        self._decide(state)
+
+    def after_evaluation(self, state: TrainState, results: Mapping[str, float]) -> None:
+        self._count(results)
+        self._decide(state)
+
+    def _count(self, results: Mapping[str, object]) -> None:
+        found = quality(results)
+        if found > self.best:
+            self.best, self.without = found, 0
+        elif found > -math.inf:
+            self.without += 1
+
+    def _decide(self, state: TrainState) -> None:
+        if self.without >= self.patience:
+            state.request_stop(
+                f"no AP above {self.best:.4f} in {self.without} evaluations (TEST.EARLY_STOPPING_PATIENCE)"
+            )
+
+
+def make_hooks(cfg: ConfigNode, start: int) -> list[Hook]:
+    """The hooks of a run: its records, early stopping, and those that SOLVER.HOOKS names.
+
+    start: iterations done so far; a writer drops what an earlier start of the run wrote after them.
+
+    Raises:
+        ValueError: an unknown name, with the known ones.
+    """
+    builders = [HOOKS[name] for name in cfg.SOLVER.HOOKS]
+    writers = open_metric_writers(cfg.OUTPUT_DIR, start, cfg.METRIC_WRITERS) if comm.is_main_process() else []
+    hooks: list[Hook] = [RecordWriter(writers)]
+    if cfg.TEST.EARLY_STOPPING_PATIENCE:
+        hooks.append(EarlyStopping(cfg.TEST.EARLY_STOPPING_PATIENCE))
+    return hooks + [builder(cfg) for builder in builders]

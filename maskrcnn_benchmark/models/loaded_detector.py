@@ -1,0 +1,140 @@
+"""A detector from one file: weights, config and class names come with it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskrcnn_benchmark.config import ConfigNode, load_config_text
+from maskrcnn_benchmark.data.datasets.image_file import read_image
+from maskrcnn_benchmark.data.transforms.transforms import Resize
+from maskrcnn_benchmark.engine.precision import Precision, resolve_precision, set_precision
+from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.image_list import to_image_list
+from maskrcnn_benchmark.utils.device import resolve_device
+from maskrcnn_benchmark.utils.user_module import import_user_modules
+from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
+from maskrcnn_benchmark.weights.provenance import provenance_of
+from maskrcnn_benchmark.weights.publish import config_inside
+from maskrcnn_benchmark.weights.sources.resolve import read_named
+
+Image = str | os.PathLike[str] | np.ndarray | Tensor
+
+
+class LoadedDetector:
+    """A detector ready for images.
+
+        detector = load_detector("model_final.safetensors")
+        for boxes in detector(["street.jpg"]):
+            names = [detector.class_names[label] for label in boxes.get_field("labels")]
+
+    Attributes:
+        model: the detector in evaluation mode. config: the one it was trained with.
+        class_names: by label, the background first; None where the file does not hold them.
+    """
+
+    def __init__(
+        self,
+        model: Detector,
+        config: ConfigNode,
+        class_names: tuple[str, ...] | None,
+        min_size: int,
+        max_size: int,
+        precision: Precision,
+    ) -> None:
+        """`min_size`, `max_size`: pixels that images are scaled to, as in Resize."""
+        self.model = model
+        self.config = config
+        self.class_names = class_names
+        self.min_size, self.max_size = min_size, max_size
+        self.precision = precision
+        set_precision(model, precision)
+
+    @property
+    def cfg(self) -> ConfigNode:
+        """The config, by the family's name."""
+        return self.config
+
+    @torch.no_grad()
+    def __call__(self, images: Image | Sequence[Image]) -> list[BoxList]:
+        """Detections of images, each in the image's own frame.
+
+        Args:
+            images: one or several; a path, an array [H, W, 3] of uint8 in blue, green, red (as cv2.imread
+                gives), or a tensor [3, H, W] of such.
+
+        Returns:
+            A BoxList an image, on the CPU, by descending score, with scores, labels and, with a mask head,
+            mask (probabilities [n, 1, M, M]; `layers.mask_ops.paste_masks_rle` pastes them into the image).
+
+        Raises:
+            ValueError: a file that is no image, or an array of another kind.
+        """
+        several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
+        device = self.model.pixel_mean.device
+        found = []
+        for image in [_as_pixels(each) for each in several]:
+            batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
+            with self.precision.autocast(device):
+                (boxes,) = self.model(batch)
+            assert isinstance(boxes, BoxList)
+            found.append(boxes.to("cpu").resize((image.shape[2], image.shape[1])))
+        return found
+
+    def _resize(self, image: Tensor) -> Tensor:
+        """The image at the size the detector was tested at."""
+        frame = BoxList([], (image.shape[2], image.shape[1]))
+        return Resize(self.min_size, self.max_size)(image, frame, random.Random())[0]
+
+
+def load_detector(
+    file: str | os.PathLike[str], device: str = "auto", options: Sequence[str] = ()
+) -> LoadedDetector:
+    """The detector that a checkpoint or published file of this project holds.
+
+    Args:
+        file: a path, or a catalog://, https:// or hf:// name. device: as MODEL.DEVICE.
+        options: config keys and values, such as ["MODEL.ROI_HEADS.SCORE_THRESH", "0.5"]; with
+            ["IMPORTS", "('my_module',)"], your own module is imported first.
+
+    Raises:
+        ValueError: the file cannot be used, is a body alone, or holds no config; the message says what to do.
+    """
+    raw = read_named(file)
+    config = load_config_text(config_inside(raw), str(raw.path), [*options, "MODEL.DEVICE", device])
+    detector = _build_detector(config, provenance_of(raw).class_names)
+    load_weights(detector.model, raw, LoadOptions(Purpose.USE))
+    return detector
+
+
+def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> LoadedDetector:
+    """The detector with initial values."""
+    import_user_modules(cfg.IMPORTS)  # those that the caller named; see load_config_text
+    device = resolve_device(cfg.MODEL.DEVICE)
+    model = build_detection_model(cfg).to(device).eval()
+    sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+    precision = resolve_precision(cfg.DTYPE, device, training=False)
+    return LoadedDetector(model, cfg, class_names, *sizes, precision)
+
+
+def _as_pixels(image: Image) -> Tensor:
+    """uint8 [3, H, W] in blue, green, red."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(os.fspath(image))
+    if isinstance(image, np.ndarray):
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
+    else:
+        tensor = image
+    if tensor.dtype != torch.uint8 or tensor.dim() != 3 or tensor.shape[0] != 3:
+        raise ValueError(
+            f"an image of shape {tuple(image.shape)} and dtype {image.dtype}: give an array [H, W, 3] or a "
+            "tensor [3, H, W] of uint8, its channels in blue, green, red"
+        )
+    return tensor
