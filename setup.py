@@ -46,7 +46,7 @@ DEPENDENCIES = [
     "hotcoco>=1.1.0",
     "safetensors>=0.4.0",
     "filelock>=3.12.0",
-    "tensorboard>=2.20.0",
+    "tensorboard>=2.12.0",
     "tqdm>=4.60.0",
 ]
 OPENCV_FLOOR = "4.11"

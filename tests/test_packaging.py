@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+import maskrcnn_benchmark
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="tests an unpacked source only")
 
@@ -53,11 +55,12 @@ def test_the_opencv_build_that_is_there_is_demanded(
     assert setup["opencv_requirement"]() == f"{expected}>={setup['OPENCV_FLOOR']}"
 
 
-def test_licence_and_citation_fit_the_package() -> None:
+def test_licence_version_and_citation_fit_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     holder = "the maskrcnn_benchmark contributors"
     assert project["license"] == citation["license"] == "MIT"
     assert f"Copyright (c) 2026 {holder}\n" in (ROOT / "LICENSE").read_text()
     assert [author["name"] for author in citation["authors"]] == [holder]
+    assert str(citation["version"]) == maskrcnn_benchmark.__version__
     assert citation["title"] == "maskrcnn_benchmark" and "urls" not in project

@@ -71,12 +71,12 @@ def _found(wanted: Wanted) -> Path | None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{path}.lock", poll_interval=POLL)
+    lock = FileLock(f"{path}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         logger.info("Waiting for another process that downloads %s", path)
-        lock.acquire()
+        lock.acquire(poll_interval=POLL)
     try:
         yield
     finally:
