@@ -1,4 +1,4 @@
-"""The README's numbers beside peers are those recorded in benchmarks/results."""
+"""The numbers of docs/performance.md beside peers are those recorded in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluation() -> list[tuple[float, float]]:
 PAIRS = {
     "Mask R-CNN R-50-FPN, one 800 x 1216 image, float32": lambda: detector("float32"),
     "the same, `DTYPE bfloat16`, which is 16-bit integers there": lambda: detector("bfloat16"),
-    "nms, 8000 clustered boxes, threshold 0.5 / 0.7": lambda: [
+    "NMS, 8000 clustered boxes, threshold 0.5 / 0.7": lambda: [
         seconds_of("nms_cpu", f"8000 clustered, threshold {threshold}") for threshold in (0.5, 0.7)
     ],
     "RoIAlign, 1000 boxes 7x7x256, four levels, channels_last, forward": lambda: [
@@ -57,11 +57,11 @@ def numbers(cell: str, unit: bool = True) -> list[float]:
 
 @pytest.mark.parametrize("what", PAIRS)
 def test_they_are_those_recorded(what: str) -> None:
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "performance.md").read_text().splitlines()
     (line,) = [each for each in lines if each.startswith(f"| {what} |")]
     _, _, ours, theirs, ratios, _ = line.split("|")
     pairs = PAIRS[what]()
-    # as far as the README rounds
+    # as far as the page rounds
     assert numbers(ours) == pytest.approx([own for own, _ in pairs], rel=0.05)
     assert numbers(theirs) == pytest.approx([other for _, other in pairs], rel=0.05)
     assert numbers(ratios, unit=False) == pytest.approx([other / own for own, other in pairs], rel=0.05)
