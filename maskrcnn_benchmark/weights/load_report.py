@@ -66,7 +66,7 @@ def explain(
         return body_alone(where, theirs, match.missing)
     if theirs and ours and theirs != ours:
         return f"{where}: this file is {theirs}, the config builds {ours}{_wrong_link(theirs, ours)}. {match}"
-    if lacks_stem(match) and ours in REPUBLISHED:
+    if _lacks_stem(match) and ours in REPUBLISHED:
         return (
             f"{where}: only the stem's names do not fit, as in the first published {ours} detector files, "
             "which give an AP of 0.005 when loaded without it; their replacements are called *-2x-norm.pth: "
@@ -93,7 +93,7 @@ def body_alone(where: str, body: str | None, missing: Sequence[str]) -> str:
     )
 
 
-def lacks_stem(match: WeightMatch) -> bool:
+def _lacks_stem(match: WeightMatch) -> bool:
     """Whether a detector's file fits but for entries of the stem that go by names the model does not have."""
     return (
         bool(match.missing)
