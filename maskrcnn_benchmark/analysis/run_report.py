@@ -117,7 +117,7 @@ def write_report(
     parts = ["# Results", result_table(rows), _measured(rows, device, precision)]
     for row in rows:
         counts = f"{row.results.num_images} images, {row.results.num_detections} detections"
-        parts += [f"## {row.dataset}", counts, str(row.results), row.results.per_class_table()]
+        parts += [f"## {row.dataset}", counts, row.results.describe()]
     path = os.path.join(run_folder, REPORT_FILE)
     os.makedirs(run_folder, exist_ok=True)
     with open_whole(path) as file:
@@ -129,7 +129,8 @@ def _measured(rows: Sequence[ResultRow], device: torch.device, precision: Precis
     """How to read the numbers of the table."""
     lines = [
         f"- Device: {device_name(device)}; {precision}; torch {torch.__version__}.",
-        "- AP in percent, COCO's definition; - where it was not measured, or the images hold no such object.",
+        "- AP in percent, by the definition of the dataset's evaluator; - where it was not measured, or the "
+        "images hold no such object.",
     ]
     if any("memory_allocated" in row.training_memory for row in rows):
         lines.append(

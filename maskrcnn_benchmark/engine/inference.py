@@ -92,7 +92,7 @@ def inference(
     results.failed_expectations = failed_expectations(results, expected_results, expected_results_sigma_tol)
     num_classes = max(map(len, results.per_class.values()), default=0)
     side_by_side = 3 if num_classes >= MANY_CLASSES else 1
-    logger.info("%s\n%s\n\n%s\n", dataset_name, results, results.per_class_table(side_by_side))
+    logger.info("%s\n%s\n", dataset_name, results.describe(side_by_side))
     for failure in results.failed_expectations:
         logger.error("%s: not the expected result: %s", dataset_name, failure)
     return results, predictions

@@ -67,6 +67,11 @@ class EvaluationResults:
         ]
         return text_table(["percent", *names], rows)
 
+    def describe(self, side_by_side: int = 1) -> str:
+        """The table of the numbers and, where there are such, that of the classes."""
+        tables = [str(self), self.per_class_table(side_by_side)] if self.per_class else [str(self)]
+        return "\n\n".join(tables)
+
     def per_class_table(self, side_by_side: int = 1) -> str:
         """The classes' AP in percent, so many classes a line; "-" for a class that the images do not show."""
         header = ["class"]
