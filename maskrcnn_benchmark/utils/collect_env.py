@@ -21,10 +21,17 @@ PACKAGES = (
     "yacs",
     "pycocotools",
     "hotcoco",
-    "opencv-python-headless",
     "tensorboard",
     "tqdm",
 )
+# Each brings the module cv2.
+OPENCV_BUILDS = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)
+NOT_INSTALLED = "not installed"
 
 
 def installed_version(package: str) -> str:
@@ -32,7 +39,19 @@ def installed_version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
+
+
+def opencv_row() -> tuple[str, str]:
+    """("OpenCV", which build is installed); says what to do about several, which break each other."""
+    versions = {build: installed_version(build) for build in OPENCV_BUILDS}
+    found = [build for build, version in versions.items() if version != NOT_INSTALLED]
+    listed = ", ".join(f"{build} {versions[build]}" for build in found) or NOT_INSTALLED
+    if len(found) > 1:
+        listed += (
+            f"; these overwrite each other's files: pip uninstall {' '.join(found)}, then install one again"
+        )
+    return "OpenCV", listed
 
 
 def gpu_archs() -> list[tuple[int, int]]:
@@ -95,6 +114,7 @@ def collect_env() -> list[tuple[str, str]]:
     capabilities = gpu_archs()
     rows = [("system", platform.platform()), ("python", platform.python_version())]
     rows += [(package, installed_version(package)) for package in PACKAGES]
+    rows.append(opencv_row())
     rows += [
         ("processor", f"{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"),
         ("torch threads", str(torch.get_num_threads())),

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
+from maskrcnn_benchmark.utils import collect_env as module
 from maskrcnn_benchmark.utils import operators
-from maskrcnn_benchmark.utils.collect_env import collect_env, runs_on, verdict
+from maskrcnn_benchmark.utils.collect_env import collect_env, opencv_row, runs_on, verdict
 from maskrcnn_benchmark.utils.operators import load_operators
 
 CPU_BUILD = {"compiler": "gcc", "torch_headers": "2.14.1", "cuda": "", "cuda_archs": ""}
@@ -53,6 +54,23 @@ def test_collect_env_names_versions_and_ends_with_the_verdict():
     rows = dict(collect_env())
     assert rows["torch"].split(".")[0].isdigit()
     assert list(rows)[-1] == "verdict"
+
+
+@pytest.mark.parametrize(
+    "installed, told",
+    [
+        ({}, "not installed"),
+        ({"opencv-python": "4.12.0"}, "opencv-python 4.12.0"),
+        (
+            {"opencv-python": "4.12.0", "opencv-python-headless": "5.0.0"},
+            "opencv-python-headless 5.0.0, opencv-python 4.12.0; these overwrite each other's files: "
+            "pip uninstall opencv-python-headless opencv-python, then install one again",
+        ),
+    ],
+)
+def test_several_builds_of_opencv_are_told(monkeypatch, installed, told):
+    monkeypatch.setattr(module, "installed_version", lambda name: installed.get(name, "not installed"))
+    assert opencv_row() == ("OpenCV", told)
 
 
 def test_a_broken_library_is_reported(tmp_path):
