@@ -154,6 +154,8 @@ def test_with_a_guest_inference_is_one_graph(images: list[Tensor], monkeypatch: 
 def test_mistakes_are_named(images: list[Tensor]) -> None:
     with pytest.raises(ValueError, match=r"MODEL\.ROI_HEADS\.EXTRA = 'agee' is not known; nearest: age"):
         build(FASTER | {"MODEL.ROI_HEADS.EXTRA": ("agee",)})
+    with pytest.raises(ValueError, match=r"EXTRA = \('age', 'mask'\).*mask would be there twice"):
+        build(FASTER | {"MODEL.ROI_HEADS.EXTRA": ("age", "mask")})
     model = build(FASTER | {"MODEL.ROI_HEADS.EXTRA": ("twice",)})
     with pytest.raises(ValueError, match="head 'twice' gives loss_classifier, as an earlier head does"):
         model.train()(images, targets())

@@ -23,7 +23,8 @@ from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.detections import Detections, Proposals, SampledRois
 from maskrcnn_benchmark.structures.targets import Targets
 
-HEADS = ("box", "mask")  # the package's own, in their order
+# The package's own, in their order; a builder that gives None leaves its head out.
+HEADS = ("box", "mask")
 
 
 class CombinedROIHeads(nn.ModuleDict):
@@ -46,8 +47,9 @@ class CombinedROIHeads(nn.ModuleDict):
 
     @property
     def detector_kind(self) -> str | None:
-        """What a detector with these heads is called: as the last head says that says something."""
-        return ([None] + [head.detector_kind for _, head in self.in_order() if head.detector_kind])[-1]
+        """What a detector with these heads is called: the last head that has a name for it decides."""
+        kinds = [head.detector_kind for _, head in self.in_order() if head.detector_kind is not None]
+        return kinds[-1] if kinds else None
 
     @property
     def iou_types(self) -> tuple[str, ...]:
@@ -121,11 +123,18 @@ def sample_rois(
 def build_roi_heads(cfg: ConfigNode, in_channels: int) -> CombinedROIHeads:
     """The heads of a config over features of `in_channels`: the package's own, then MODEL.ROI_HEADS.EXTRA.
 
-    Raises ValueError for a name in EXTRA that no head is registered under, with the nearest known.
+    Raises ValueError for a name in EXTRA that no head is registered under, with the nearest known, or that is
+    there twice.
     """
     settings = cfg.MODEL.ROI_HEADS
     heads: dict[str, ROIHead] = {}
-    for name in (*HEADS, *settings.EXTRA):
+    names = (*HEADS, *settings.EXTRA)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"MODEL.ROI_HEADS.EXTRA = {tuple(settings.EXTRA)}: each head once, and without the package's own "
+            f"{HEADS}, which other keys turn on; {', '.join(twice)} would be there twice"
+        )
+    for name in names:
         head = ROI_HEADS[name](cfg, in_channels, heads)
         if head is not None:
             heads[name] = head
