@@ -25,6 +25,5 @@ done
 mkdir "$outside/empty"
 cd "$outside/empty"
 "$outside/env/bin/maskrcnn-benchmark" --version
-"$outside/env/bin/maskrcnn-benchmark" models list > models.txt
-grep V-39-FPN models.txt
+"$outside/env/bin/maskrcnn-benchmark" models list "V-39-*"
 "$outside/env/bin/python" "$checkout/.ci/detect.py"
