@@ -9,12 +9,12 @@ import pytest
 import torch
 from commands.test_train_command import TINY
 from engine import inference_case as case
-from maskrcnn_benchmark.models.load import load_detector
 from scripts import draw_few_shapes, run_command
 from weights.small_detector import small_config, small_detector
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.hooks import HOOKS
+from maskrcnn_benchmark.models.loaded_detector import load_detector
 from maskrcnn_benchmark.utils.metric_writers import METRIC_WRITERS
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer, read_checkpoint
 
