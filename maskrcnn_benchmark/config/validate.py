@@ -37,7 +37,13 @@ AT_LEAST: dict[str, float] = {
     "MODEL.RPN.MID_CHANNELS": 0,
     "SEED": -1,
 }
-NAMES = ("IMPORTS", "METRIC_WRITERS", "SOLVER.HOOKS")  # each a sequence of names
+NAMES = (
+    "IMPORTS",
+    "INPUT.TRANSFORMS_TRAIN",
+    "METRIC_WRITERS",
+    "MODEL.ROI_HEADS.EXTRA",
+    "SOLVER.HOOKS",
+)  # each a sequence of names
 FRACTIONS = (
     "MODEL.RPN.NMS_THRESH",
     "MODEL.RPN.POSITIVE_FRACTION",
