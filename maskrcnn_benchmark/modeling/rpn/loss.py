@@ -10,7 +10,6 @@ from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
-from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.targets import Targets
 from maskrcnn_benchmark.utils import comm
 
@@ -23,7 +22,7 @@ def assign_anchors(
     """Labels [N, A] (1 object, 0 background, -1 ignored) and matched ground truth [N, A] of anchors [A,
     4].
     """
-    matches = matcher(box_iou(targets.boxes, anchors), targets.valid)
+    matches = matcher.match(anchors, targets)
     labels = (matches >= 0).long().masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, IGNORED)
     return labels.masked_fill(~visible, IGNORED), matches.clamp(min=0)
 

@@ -11,7 +11,6 @@ from maskrcnn_benchmark.modeling.box_regression import BoxRegressionLoss
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.sampler import BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
-from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.detections import Proposals, SampledRois
 from maskrcnn_benchmark.structures.targets import Targets
 from maskrcnn_benchmark.utils import comm
@@ -23,7 +22,7 @@ def sample_rois(
     proposals: Proposals, targets: Targets, matcher: Matcher, sampler: BalancedSampler, box_coder: BoxCoder
 ) -> SampledRois:
     """Draws regions for the losses, with their labels and regression targets."""
-    matches = matcher(box_iou(targets.boxes, proposals.boxes), targets.valid)  # [N, P]
+    matches = matcher.match(proposals.boxes, targets)  # [N, P]
     matched_gt = matches.clamp(min=0)
     labels = gather_rows(targets.labels, matched_gt)
     labels = labels.masked_fill(matches == Matcher.BELOW_LOW_THRESHOLD, 0)
