@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that is measured, in one go, on an otherwise idle machine; on a GPU also the tests that need one.
 #   benchmarks/run_all.sh [folder for the results, default benchmarks/results] [python] [part ...]
-# Parts, all of them by default: tests (GPU) nms roi_align detector memory convolutions coco_eval (both CPU) table.
+# Parts, all of them by default: tests (GPU) nms match_boxes roi_align detector memory convolutions coco_eval (both
+# CPU) table.
 # A part that fails does not keep the others from running; a table that was interrupted goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -39,6 +40,7 @@ if [ "$kind" = gpu ]; then
     part tests "$python" -m pytest -q tests/gpu
 fi
 part nms "$python" benchmarks/nms.py --device "$device" --output "$results/nms_$kind"
+part match_boxes "$python" benchmarks/match_boxes.py --device "$device" --output "$results/match_boxes_$kind"
 part roi_align "$python" benchmarks/roi_align.py --device "$device" --output "$results/roi_align_$kind"
 part detector "$python" benchmarks/detector.py --output "$results/detector_$kind"
 part memory "$python" benchmarks/training_memory.py --device "$device" --output "$results"

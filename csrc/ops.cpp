@@ -33,6 +33,12 @@ STABLE_TORCH_LIBRARY(maskrcnn_benchmark, m) {
       "batched_nms(Tensor boxes, Tensor scores, Tensor groups, Tensor valid, float threshold, "
       "int max_output) -> (Tensor index, Tensor keep)");
 
+  // boxes [A,4] or [N,A,4], gt_boxes [N,G,4], gt_valid [N,G] bool -> int64 [N,A]: the ground truth of each
+  // box, -1 (background) or -2 (between the thresholds)
+  m.def(
+      "match_boxes(Tensor boxes, Tensor gt_boxes, Tensor gt_valid, float high_threshold, float "
+      "low_threshold, bool allow_low_quality) -> Tensor");
+
   // features: L x [N,C,Hl,Wl]; rois [K,5] -> [K,C,pooled_h,pooled_w]
   m.def(
       "roi_align(Tensor[] features, Tensor rois, float[] scales, int pooled_h, int pooled_w, "

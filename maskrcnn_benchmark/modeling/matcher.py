@@ -5,6 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maskrcnn_benchmark.layers.match_boxes import (
+    BELOW_LOW_THRESHOLD,
+    BETWEEN_THRESHOLDS,
+    match_boxes,
+    match_overlaps,
+)
+from maskrcnn_benchmark.structures.targets import Targets
+
 
 class Matcher:
     """Thresholded best-overlap matching (Ren et al., Faster R-CNN, section 3.1.2).
@@ -14,8 +22,8 @@ class Matcher:
     a match however low its overlap, ties included.
     """
 
-    BELOW_LOW_THRESHOLD = -1
-    BETWEEN_THRESHOLDS = -2
+    BELOW_LOW_THRESHOLD = BELOW_LOW_THRESHOLD
+    BETWEEN_THRESHOLDS = BETWEEN_THRESHOLDS
 
     def __init__(
         self, high_threshold: float, low_threshold: float, allow_low_quality_matches: bool = False
@@ -40,11 +48,22 @@ class Matcher:
             )
         if gt_valid is not None:
             quality = quality.masked_fill(~gt_valid.unsqueeze(-1), -1.0)
-        best_quality, best_gt = quality.max(dim=-2)
-        matches = best_gt.masked_fill(best_quality < self.high_threshold, self.BETWEEN_THRESHOLDS)
-        matches = matches.masked_fill(best_quality < self.low_threshold, self.BELOW_LOW_THRESHOLD)
+        highest_of_gt = None
         if self.allow_low_quality_matches and quality.shape[-1] > 0:
             highest_of_gt = quality.amax(dim=-1, keepdim=True)
-            is_best = (quality == highest_of_gt) & (highest_of_gt >= 0)
-            matches = torch.where(is_best.any(dim=-2), best_gt, matches)
-        return matches
+        return match_overlaps(quality, highest_of_gt, self.high_threshold, self.low_threshold)
+
+    def match(self, boxes: Tensor, targets: Targets) -> Tensor:
+        """Matches [N, A] int64 of boxes [A, 4] or [N, A, 4] by their IoU with the ground truth.
+
+        Equal to the call on the matrix of all overlaps, which is never made: ten thousand boxes in an image
+        take little memory. A pair whose overlap is NaN takes no part (see layers/match_boxes.py).
+        """
+        return match_boxes(
+            boxes,
+            targets.boxes,
+            targets.valid,
+            self.high_threshold,
+            self.low_threshold,
+            self.allow_low_quality_matches,
+        )

@@ -7,7 +7,8 @@ import torch
 
 LIBRARY = Path(__file__).resolve().parent.parent / "_C.so"
 OPERATORS = (
-    *("nms", "batched_nms", "roi_align", "roi_align_backward", "rasterize_polygons", "paste_masks_rle"),
+    *("nms", "batched_nms", "match_boxes"),
+    *("roi_align", "roi_align_backward", "rasterize_polygons", "paste_masks_rle"),
     *("winograd_columns", "winograd_weight", "winograd_conv2d"),
     *("implicit_gemm_weight", "implicit_gemm_conv2d", "implicit_gemm_conv2d_add_", "int16_panel_size"),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "run_all.sh"
-EVERYWHERE = ["nms.py", "roi_align.py", "detector.py", "training_memory.py"]
+EVERYWHERE = ["nms.py", "match_boxes.py", "roi_align.py", "detector.py", "training_memory.py"]
 PYTHON = """#!/bin/sh
 if [ "$1" = -c ]; then echo "$KIND"; exit; fi
 echo "$*" >> "$NOTES"

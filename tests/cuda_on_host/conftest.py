@@ -14,7 +14,7 @@ from torch.utils.cpp_extension import include_paths
 
 FOLDER = Path(__file__).parent
 CSRC = FOLDER.parents[1] / "csrc"
-PROGRAMS = ("nms", "roi_align", "rasterize_polygons")
+PROGRAMS = ("nms", "match_boxes", "roi_align", "rasterize_polygons")
 # Unoptimised: here compiling takes longer than running.
 FLAGS = ["-std=c++20", "-O0", "-g1", "-ffp-contract=off"]
 # Accesses out of bounds, vectors at addresses that are not multiples of their size, integers that overflow.

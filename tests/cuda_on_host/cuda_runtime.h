@@ -66,6 +66,9 @@ inline int __popcll(unsigned long long bits) {
   return __builtin_popcountll(bits);
 }
 
+inline void atomicMax(int* target, int value) {
+  *target = std::max(*target, value);
+}
 inline void atomicXor(uint32_t* target, uint32_t bits) {
   *target ^= bits;
 }

@@ -6,10 +6,10 @@ races between blocks are left to tests/gpu.
 
 import pytest
 import torch
-from layers import mask_cases, nms_cases
+from layers import mask_cases, match_cases, nms_cases
 from layers.roi_cases import FORMATS, SCALES, STRANGE_ROIS, TOLERANCE, UNUSABLE_ROIS, pyramid, random_rois
 
-from maskrcnn_benchmark.layers import batched_nms, multilevel_roi_align, nms, rasterize_polygons
+from maskrcnn_benchmark.layers import batched_nms, match_boxes, multilevel_roi_align, nms, rasterize_polygons
 
 INF, NAN = float("inf"), float("nan")
 ROI_TYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)  # by their number in roi_align.cpp
@@ -77,6 +77,34 @@ def test_batched_nms(run, make, num_groups, max_output, rows_of_range):
     expected_index, expected_keep = batched_nms(*arguments)
     assert torch.equal(keep, expected_keep)
     assert torch.equal(index, expected_index)
+
+
+def check_match_boxes(run, boxes, gt_boxes, gt_valid, high, low, allow_low_quality):
+    tensors = {"boxes": boxes, "gt_boxes": gt_boxes, "gt_valid": gt_valid}
+    tensors["thresholds"] = torch.tensor([high, low])
+    num_boxes = boxes.shape[-2]
+    numbers = [*gt_valid.shape[:1], num_boxes, *gt_valid.shape[1:], boxes.dim() == 2, allow_low_quality]
+    found = run("match_boxes", tensors, numbers)("matches", torch.int64).view(-1, num_boxes)
+    assert torch.equal(found, match_boxes(boxes, gt_boxes, gt_valid, high, low, allow_low_quality))
+
+
+MATCH_CASES = {name: case for name, case in match_cases.cases().items() if name not in ("no box", "no image")}
+
+
+@pytest.mark.parametrize("allow_low_quality", [False, True])
+@pytest.mark.parametrize("name", MATCH_CASES)
+def test_match_boxes(run, name, allow_low_quality):
+    check_match_boxes(run, *MATCH_CASES[name], 0.5, 0.3, allow_low_quality)
+    check_match_boxes(run, *MATCH_CASES[name], 0.0, 0.0, allow_low_quality)
+
+
+@pytest.mark.parametrize("num_boxes", [31, 32, 33, 255, 256, 257, 600])
+@pytest.mark.parametrize("num_gt", [1, 31, 33, 256, 257, 530])
+def test_match_boxes_in_tiles(run, num_boxes, num_gt):
+    """Boxes and ground truths around a block's 256 and a slice's 32."""
+    boxes = match_cases.random_boxes(2, num_boxes, seed=num_gt)
+    gt_boxes = match_cases.random_boxes(2, num_gt, seed=num_boxes)
+    check_match_boxes(run, boxes, gt_boxes, match_cases.random_valid(2, num_gt, 0), 0.5, 0.3, True)
 
 
 def in_memory(tensor, channels_last):

@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from maskrcnn_benchmark.modeling.matcher import Matcher
+from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.boxlist_ops import box_iou
+from maskrcnn_benchmark.structures.targets import pad_targets
 
 
 def match_slowly(quality: list[list[float]], high: float, low: float, allow_low_quality: bool) -> list[int]:
@@ -49,3 +52,25 @@ def test_no_ground_truth_at_all_is_background() -> None:
 def test_thresholds_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="low_threshold"):
         Matcher(0.3, 0.7)
+
+
+@pytest.mark.parametrize("allow_low_quality", [False, True])
+@pytest.mark.parametrize("shape", [(400,), (3, 400)])
+def test_boxes_match_as_the_matrix_of_their_overlaps_does(
+    shape: tuple[int, ...], allow_low_quality: bool
+) -> None:
+    """Boxes of all images and of each, with ties, an image of many objects, one of few and one of none."""
+    generator = torch.Generator().manual_seed(2)
+    corners = torch.randint(0, 30, (*shape, 2), generator=generator).float()
+    boxes = torch.cat([corners, corners + torch.randint(0, 12, (*shape, 2), generator=generator)], dim=-1)
+    images = []
+    for count in (11, 2, 0):
+        gt_boxes = boxes.reshape(-1, 4)[:count] + 1.0
+        images.append(BoxList(gt_boxes, (50, 50)))
+        images[-1].add_field("labels", torch.ones(count, dtype=torch.int64))
+    targets = pad_targets(images)
+    matcher = Matcher(0.6, 0.3, allow_low_quality)
+    matches = matcher.match(boxes, targets)
+    assert torch.equal(matches, matcher(box_iou(targets.boxes, boxes), targets.valid))
+    assert {-1, -2} <= set(matches.unique().tolist()) and (matches >= 0).any()
+    assert (matches[2] == Matcher.BELOW_LOW_THRESHOLD).all()

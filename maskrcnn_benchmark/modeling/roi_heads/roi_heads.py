@@ -19,7 +19,6 @@ from maskrcnn_benchmark.modeling.roi_heads.regions import Regions
 from maskrcnn_benchmark.modeling.sampler import IGNORED, BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
-from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.detections import Detections, Proposals, SampledRois
 from maskrcnn_benchmark.structures.targets import Targets
 
@@ -105,7 +104,7 @@ def sample_rois(
     proposals: Proposals, targets: Targets, matcher: Matcher, sampler: BalancedSampler
 ) -> SampledRois:
     """Draws regions for the losses, with their labels and matched ground truth (Fast R-CNN, section 2.3)."""
-    matches = matcher(box_iou(targets.boxes, proposals.boxes), targets.valid)  # [N, P]
+    matches = matcher.match(proposals.boxes, targets)  # [N, P]
     matched_gt = matches.clamp(min=0)
     labels = gather_rows(targets.labels, matched_gt)
     labels = labels.masked_fill(matches == Matcher.BELOW_LOW_THRESHOLD, 0)

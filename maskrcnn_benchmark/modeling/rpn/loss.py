@@ -11,7 +11,6 @@ from maskrcnn_benchmark.modeling.losses import LossSum
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.sampler import IGNORED, BalancedSampler, sample_labels
 from maskrcnn_benchmark.structures.box_geometry import gather_rows
-from maskrcnn_benchmark.structures.boxlist_ops import box_iou
 from maskrcnn_benchmark.structures.targets import Targets
 
 
@@ -22,7 +21,7 @@ def assign_anchors(
 
     Labels are 1 for an object, 0 for background and -1 for an anchor that is ignored.
     """
-    matches = matcher(box_iou(targets.boxes, anchors), targets.valid)
+    matches = matcher.match(anchors, targets)
     labels = (matches >= 0).long().masked_fill(matches == Matcher.BETWEEN_THRESHOLDS, IGNORED)
     return labels.masked_fill(~visible, IGNORED), matches.clamp(min=0)
 
