@@ -135,9 +135,9 @@ def test_a_head_that_moves_boxes_hands_them_to_the_next(
         )
 
 
-def test_with_a_guest_inference_is_one_graph(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maskrcnn_benchmark.layers.conv_norm.fits_winograd", lambda conv: False)
-    model = build(FASTER | {"MODEL.ROI_HEADS.EXTRA": ("age",)}).eval()
+def test_with_a_guest_inference_is_one_graph(images: list[Tensor]) -> None:
+    """In float64: in float32 rounding may put detections of nearly equal score in another order."""
+    model = build(FASTER | {"MODEL.ROI_HEADS.EXTRA": ("age",)}).double().eval()
     batch = to_image_list(images, 32)
 
     def infer(tensors: Tensor, sizes: Tensor) -> Detections:
@@ -148,7 +148,7 @@ def test_with_a_guest_inference_is_one_graph(images: list[Tensor], monkeypatch: 
         expected = model.inference(batch)
     assert torch.equal(compiled.valid, expected.valid)
     for one, other in ((compiled.boxes, expected.boxes), (compiled.fields["age"], expected.fields["age"])):
-        torch.testing.assert_close(one[expected.valid], other[expected.valid], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(one[expected.valid], other[expected.valid])
 
 
 def test_mistakes_are_named(images: list[Tensor]) -> None:
