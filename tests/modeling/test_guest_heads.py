@@ -148,7 +148,7 @@ def test_with_a_guest_inference_is_one_graph(images: list[Tensor]) -> None:
         expected = model.inference(batch)
     assert torch.equal(compiled.valid, expected.valid)
     for one, other in ((compiled.boxes, expected.boxes), (compiled.fields["age"], expected.fields["age"])):
-        torch.testing.assert_close(one[expected.valid], other[expected.valid], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(one[expected.valid], other[expected.valid])
 
 
 def test_mistakes_are_named(images: list[Tensor]) -> None:
