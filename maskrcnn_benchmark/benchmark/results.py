@@ -1,4 +1,4 @@
-"""results.json: what one run of tools/benchmark.py measured (docs/benchmark.md describes every entry).
+"""results.json: what one run of the benchmark measured (docs/benchmark.md describes every entry).
 
 row.py holds the measured values.
 """

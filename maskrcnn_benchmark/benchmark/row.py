@@ -129,7 +129,7 @@ class Load:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Scores of the evaluator that tools/test_net.py uses, 0..1; None where the dataset has no such object.
+    """Scores of the evaluator of `maskrcnn-benchmark test`, 0..1; None where the dataset has no such object.
 
     Attributes:
         box, mask: AP, AP50, AP75, APs, APm, APl and AR by name; mask is None for a detector without masks.

@@ -30,7 +30,7 @@ Every backbone, as a config names it (`MODEL.BACKBONE.CONV_BODY`) and as Python 
 Parameters and multiply-adds are those of body and neck; the multiply-adds for one image of 800 x 1344.
 Channels: of every map. Frozen batch norms have no parameters. ImageNet: what `weights="ImageNet"` takes.
 
-Written by `python tools/list_models.py --markdown docs/models.md`.
+Written by `maskrcnn-benchmark models list --markdown docs/models.md`.
 
 """
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("README.md: the benchmark table is up to date")
         return 0
     if args.check:
-        print("README.md: the benchmark table is stale; run python tools/update_readme_table.py")
+        print("README.md: the benchmark table is stale; run maskrcnn-benchmark readme-table")
         return 1
     with open_whole(readme) as file:
         file.write(updated)

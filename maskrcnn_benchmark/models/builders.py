@@ -105,7 +105,7 @@ def detector_config(
 ) -> ConfigNode:
     """The configuration of the model that the builders make of these arguments.
 
-    `print(detector_config("V-39-FPN", 21).dump())` is the start of a config file for tools/train_net.py.
+    `print(detector_config("V-39-FPN", 21).dump())` is the start of a config file for training.
     """
     checked = DetectorOptions(num_classes, mask, anchor_scales, ratios, options or {})
     with torch.device("meta"):  # names and strides only

@@ -40,7 +40,7 @@ def imagenet_options(body: str) -> dict[str, object]:
         known = sorted({entry.body for entry in entries() if entry.kind == "body"})
         raise ValueError(
             f"no ImageNet weights of the body {body!r} were ever published; there are some of "
-            f"{', '.join(known)}. weights=None starts from random numbers, and tools/pretrain_backbone.py "
+            f"{', '.join(known)}. weights=None starts from random numbers, and maskrcnn-benchmark pretrain "
             "trains a body on an image folder"
         )
     if body in RESNET_SPECS and body not in STRIDE_IN_1X1:

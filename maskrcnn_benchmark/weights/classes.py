@@ -209,7 +209,8 @@ def _other_classes(
         difference = f"the file does not know the data's classes {shortened(unknown)}"
         mend = "test on data of the file's classes"
     return (
-        f"{where}: {difference}; {mend}, or train it for the new ones: tools/train_net.py MODEL.WEIGHT <file>"
+        f"{where}: {difference}; {mend}, or train it for the new ones: "
+        "maskrcnn-benchmark train MODEL.WEIGHT <file>"
     )
 
 

@@ -88,7 +88,7 @@ def body_alone(where: str, body: str | None, missing: Sequence[str]) -> str:
         f"{where}: a body alone ({body or 'of a structure unknown here'}), as training starts from it. "
         f"{len(missing)} entries of the detector are missing and would stay random: {counts}. Give the file "
         "of a trained detector (MODEL.WEIGHT path.pth, or --ckpt path.pth), or train one from this body "
-        "first (tools/train_net.py). To take the body and leave the rest random, say "
+        "first (maskrcnn-benchmark train). To take the body and leave the rest random, say "
         "MODEL.WEIGHT_PARTIAL True"
     )
 

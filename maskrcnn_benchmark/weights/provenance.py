@@ -112,7 +112,7 @@ def _from_text(raw: RawFile) -> dict[str, Any]:
 def _damaged(raw: RawFile, name: str, reason: str) -> ValueError:
     return ValueError(
         f"weights file {str(raw.path)!r}: its {name} is damaged ({reason}); write the file again with "
-        "tools/weights.py strip"
+        "maskrcnn-benchmark weights strip"
     )
 
 

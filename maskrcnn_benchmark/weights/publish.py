@@ -104,7 +104,7 @@ def config_inside(raw: RawFile) -> str:
         raise ValueError(
             f"weights file {str(raw.path)!r} holds no config (files of other projects and early checkpoints "
             "do not); give it with --config-file, or write it into a file with: "
-            "tools/weights.py strip SRC DST --config-file FILE"
+            "maskrcnn-benchmark weights strip SRC DST --config-file FILE"
         )
     return published_config(config)
 

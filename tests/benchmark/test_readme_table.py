@@ -40,14 +40,14 @@ def of(device: str = "Card Two", date: str = "2026-11-22", quick: bool = False) 
 
 
 def test_the_readme_of_this_project_is_fresh() -> None:
-    """After a new result: python tools/update_readme_table.py."""
+    """After a new result: maskrcnn-benchmark readme-table."""
     assert run_script(SCRIPT, "--check") == 0
 
 
 def test_writing_and_checking(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--root", project)
     assert run_script(SCRIPT, *options, "--check") == 1
-    assert "stale; run python tools/update_readme_table.py" in capsys.readouterr().out
+    assert "stale; run maskrcnn-benchmark readme-table" in capsys.readouterr().out
     assert (project / "README.md").read_text(encoding="utf-8") == README, "--check writes nothing"
     assert run_script(SCRIPT, *options) == 0 and run_script(SCRIPT, *options, "--check") == 0
     text = (project / "README.md").read_text(encoding="utf-8")

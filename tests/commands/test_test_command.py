@@ -124,7 +124,11 @@ def test_the_body_that_a_config_trains_from_is_no_detector(folder: Path) -> None
     body = "catalog://ImageNetPretrained/torchvision/resnet50-IMAGENET1K_V1"
     assert refusal.startswith(f"error: weights {body}: a body alone (R-50), as training starts from it. ")
     assert "missing and would stay random: backbone.fpn 16, rpn.head 6, roi_heads.box 8. Give" in refusal
-    for mend in ("MODEL.WEIGHT path.pth, or --ckpt path.pth", "tools/train_net.py", "WEIGHT_PARTIAL True"):
+    for mend in (
+        "MODEL.WEIGHT path.pth, or --ckpt path.pth",
+        "maskrcnn-benchmark train",
+        "WEIGHT_PARTIAL True",
+    ):
         assert mend in refusal
     named = f"these are those of MODEL.WEIGHT in {config}"
     assert origin == f"None were named on the command line, so {named}"

@@ -93,7 +93,7 @@ def test_the_page_is_up_to_date(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "tools" / "list_models.py"), "--markdown", str(page)]
     subprocess.run(command, check=True, timeout=600)
     assert page.read_text() == PAGE.read_text(), (
-        "write it anew: python tools/list_models.py --markdown docs/models.md"
+        "write it anew: maskrcnn-benchmark models list --markdown docs/models.md"
     )
 
 

@@ -55,7 +55,7 @@ def test_a_body_alone_starts_training_and_is_refused_for_use(files: dict[str, Pa
     for mend in (
         "MODEL.WEIGHT path.pth",
         "--ckpt path.pth",
-        "tools/train_net.py",
+        "maskrcnn-benchmark train",
         "MODEL.WEIGHT_PARTIAL True",
     ):
         assert mend in message

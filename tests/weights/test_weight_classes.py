@@ -97,7 +97,7 @@ def test_equal_classes_in_another_order(tmp_path: Path, purpose: Purpose) -> Non
         (
             4,
             ("circle", "square", "star"),
-            r"does not know the data's classes 1 \(star\).*tools/train_net\.py",
+            r"does not know the data's classes 1 \(star\).*maskrcnn-benchmark train",
         ),
         (3, None, "has 4 classes with the background, the model 3"),
     ],

@@ -1,4 +1,4 @@
-"""AP of a row, by the evaluator that tools/test_net.py uses."""
+"""AP of a row, by the evaluator that maskrcnn-benchmark test uses."""
 
 from __future__ import annotations
 

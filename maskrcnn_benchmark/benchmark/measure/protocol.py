@@ -33,7 +33,7 @@ def describe_protocol(settings: Settings, device_type: str) -> dict[str, str]:
             "convolutions, matrix products and RoIAlign's interpolation."
         ),
         "ap": (
-            "AP is COCO's, by the evaluator of tools/test_net.py; it needs a dataset (--dataset) and a "
+            "AP is COCO's, by the evaluator of maskrcnn-benchmark test; it needs a dataset (--dataset) and a "
             "weights file for the row (--weights-dir)."
         ),
     }

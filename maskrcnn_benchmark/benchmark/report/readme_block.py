@@ -20,7 +20,7 @@ from maskrcnn_benchmark.benchmark.results import RESULTS_FILE, Results, load_res
 from maskrcnn_benchmark.utils.text_table import text_table
 
 BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
-WRITER = "tools/update_readme_table.py"
+WRITER = "maskrcnn-benchmark readme-table"
 _HEADER = (
     *("Backbone", "Detector", "dtype", "Train mem, GB", "to R-50", "Inference, ms", "to R-50"),
     *("Box AP", "Mask AP"),

@@ -70,7 +70,7 @@ def known_rows() -> dict[str, RowSpec]:
     rows = {name: RowSpec(name, str(path)) for name, path in paths.items() if path.is_file()}
     if not rows:
         raise ValueError(
-            f"{CONFIGS} holds no configs: run tools/benchmark.py from a checkout, or give --configs paths"
+            f"{CONFIGS} holds no configs: install the package with its configs, or give --configs paths"
         )
     return rows
 

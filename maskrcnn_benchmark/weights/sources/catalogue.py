@@ -117,7 +117,7 @@ class ModelCatalog:
         if name not in manifest:
             raise ValueError(
                 f"unknown weights catalog://{name}{_nearest(name, list(manifest))}; "
-                "`python tools/weights.py list` shows them all"
+                "`maskrcnn-benchmark weights list` shows them all"
             )
         return manifest[name]
 
