@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import common
 import torch
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import peak_bytes_of
 from torch import Tensor
 
+from maskrcnn_benchmark.benchmark.measure.memory import peak_bytes_of
 from maskrcnn_benchmark.modeling.matcher import Matcher
 from maskrcnn_benchmark.modeling.rpn.anchor_generator import AnchorGenerator
 from maskrcnn_benchmark.structures.boxlist_ops import box_iou

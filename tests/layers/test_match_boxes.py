@@ -18,8 +18,8 @@ from layers.match_cases import (
     random_valid,
     slow_matches,
 )
-from maskrcnn_benchmark.benchmark.measure.tensor_memory import peak_bytes_of
 
+from maskrcnn_benchmark.benchmark.measure.memory import peak_bytes_of
 from maskrcnn_benchmark.layers import match_boxes
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
 from maskrcnn_benchmark.layers.box_iou import box_iou
