@@ -97,7 +97,7 @@ def test_two_processes(folder: Path, alone: subprocess.CompletedProcess[str], la
     for iou_type in ("bbox", "segm"):
         expected, found = records(folder, "alone", iou_type), records(folder, run, iou_type)
         assert len(expected) > 0
-        assert found == expected, "each image once, in the data set's order, with the same answers"
+        assert found == expected, "each image once, in the dataset's order, with the same predictions"
 
 
 def test_no_weights(folder: Path) -> None:

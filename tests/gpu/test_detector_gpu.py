@@ -1,4 +1,4 @@
-"""The detector on a GPU: same answers as on the CPU, no wait for the device, one CUDA graph."""
+"""The detector on a GPU: the same detections as on the CPU, no wait for the device, one CUDA graph."""
 
 from __future__ import annotations
 
