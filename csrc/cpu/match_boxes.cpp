@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cmath>
 #include <vector>
 
 #include "cpu/parallel.h"
@@ -25,17 +24,11 @@ namespace {
 constexpr int kLanes = 64;
 constexpr int64_t kBoxesPerTask = 4 * kLanes;
 
-// A box whose overlap with another such box is a number, and 0 where they have no pixel in common.
-MASKRCNN_INLINE bool is_plain(const MeasuredBox& box) {
-  return std::isfinite(box.area) && box.area > 0.0f;
-}
-
 // One that is valid.
 struct GroundTruth {
   MeasuredBox box;
   int32_t slot;
   int32_t highest;  // bits of its largest overlap, which order as the numbers do
-  bool plain;
 };
 
 // What a thread needs: some boxes of an image, and what is known of them.
@@ -45,12 +38,10 @@ struct alignas(64) Block {
   int32_t best_gt[kLanes];  // the slot that has it
   int32_t is_best[kLanes];  // whether the largest overlap of some ground truth is with this box
   MeasuredBox around;       // the smallest box around all of them (its area is not used)
-  bool plain;               // whether all of them are
 
   // Takes 1 to 64 boxes; the lanes that are left over repeat the last one.
   MASKRCNN_INLINE void load(const float* boxes, int64_t count) {
     around = measure_box(boxes);
-    plain = true;
     for (int lane = 0; lane < kLanes; ++lane) {
       const MeasuredBox box = measure_box(boxes + 4 * std::min<int64_t>(lane, count - 1));
       x1[lane] = box.x1;
@@ -62,7 +53,6 @@ struct alignas(64) Block {
       around.y1 = std::min(around.y1, box.y1);
       around.x2 = std::max(around.x2, box.x2);
       around.y2 = std::max(around.y2, box.y2);
-      plain &= is_plain(box);
     }
     std::fill_n(largest, kLanes, kNoOverlap);
     std::fill_n(best_gt, kLanes, 0);
@@ -73,11 +63,15 @@ struct alignas(64) Block {
     return overlap_of({x1[lane], y1[lane], x2[lane], y2[lane], area[lane]}, box);
   }
 
-  // Whether every lane's overlap with it is 0. (No lane has a longer side in common with it than `around`.)
-  MASKRCNN_INLINE bool apart(const GroundTruth& gt) const {
-    return plain && gt.plain &&
-           (common_side(around.x1, around.x2, gt.box.x1, gt.box.x2) == 0.0f ||
-            common_side(around.y1, around.y2, gt.box.y1, gt.box.y2) == 0.0f);
+  // Whether the overlap of every lane with it is 0 or NaN: none has a longer side in common with it than
+  // `around` has.
+  MASKRCNN_INLINE bool apart(const MeasuredBox& box) const {
+    return common_side(around.x1, around.x2, box.x1, box.x2) == 0.0f ||
+           common_side(around.y1, around.y2, box.y1, box.y2) == 0.0f;
+  }
+
+  MASKRCNN_INLINE bool has_overlaps() const {
+    return std::all_of(largest, largest + kLanes, [](float overlap) { return overlap >= 0.0f; });
   }
 };
 
@@ -103,10 +97,11 @@ MASKRCNN_INLINE int32_t largest_overlap(const Block& block, const MeasuredBox& b
   return largest;
 }
 
-// Raises the largest overlap of each ground truth to the largest with the block.
+// Raises the largest overlap of each ground truth to the largest with the block. (One whose overlaps are all
+// NaN may get a 0, which none of them equals.)
 MASKRCNN_MULTIVERSION void raise_highest(const Block& block, GroundTruth* gts, int64_t count) {
   for (int64_t g = 0; g < count; ++g) {
-    raise(gts[g].highest, block.apart(gts[g]) ? 0 : largest_overlap(block, gts[g].box));
+    raise(gts[g].highest, block.apart(gts[g].box) ? 0 : largest_overlap(block, gts[g].box));
   }
 }
 
@@ -115,7 +110,7 @@ MASKRCNN_MULTIVERSION void compare(Block& block, const GroundTruth* gts, int64_t
   bool settled = false;  // whether an overlap of 0 changes nothing any more
   for (int64_t g = 0; g < count; ++g) {
     const GroundTruth& gt = gts[g];
-    if (settled && gt.highest != 0 && block.apart(gt)) {
+    if (settled && gt.highest != 0 && block.apart(gt.box)) {
       continue;
     }
     const MeasuredBox box = gt.box;
@@ -128,7 +123,7 @@ MASKRCNN_MULTIVERSION void compare(Block& block, const GroundTruth* gts, int64_t
       block.best_gt[lane] = larger ? slot : block.best_gt[lane];
       block.is_best[lane] |= overlap == highest;
     }
-    settled |= block.plain && gt.plain;
+    settled = settled || block.has_overlaps();
   }
 }
 
@@ -142,7 +137,7 @@ struct GroundTruths {
       for (int64_t slot = 0; slot < slots; ++slot) {
         if (valid[image * slots + slot]) {
           const MeasuredBox box = measure_box(boxes + 4 * (image * slots + slot));
-          all.push_back({box, int32_t(slot), std::bit_cast<int32_t>(kNoOverlap), is_plain(box)});
+          all.push_back({box, int32_t(slot), std::bit_cast<int32_t>(kNoOverlap)});
         }
       }
       starts.push_back(int64_t(all.size()));

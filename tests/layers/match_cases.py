@@ -105,6 +105,9 @@ def cases() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     far = gts.clone()
     far[0] += 5000.0
     far[1, 4:] -= 5000.0
+    no_width, no_width_gts = some.clone(), far.clone()
+    no_width[::5, 2] = no_width[::5, 0] - 1
+    no_width_gts[:, 0, 2] = no_width_gts[:, 0, 0] - 1
     one_bad = gts.clone()
     one_bad[0, 0, 2] = NAN
     return {
@@ -114,6 +117,7 @@ def cases() -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         "ground truth among the boxes": (torch.cat([gts, gts[:, :5], gts], dim=1), gts, valid),
         "copies of ground truth": (some, copies, torch.ones(2, copies.shape[1], dtype=torch.bool)),
         "apart from all boxes": (some, far, valid),
+        "apart, some of no pixel": (no_width, no_width_gts, torch.ones_like(valid)),
         "not finite": (nasty_boxes(2, 150, seed=7), nasty_boxes(2, 20, seed=8), random_valid(2, 20, 9)),
         "anchors, a ground truth of NaN": (some, one_bad, torch.ones_like(valid)),
         "huge": (random_boxes(150, seed=10) * 1e17, random_boxes(1, 9, seed=11) * 1e17, valid[:1, :9]),
