@@ -20,7 +20,7 @@ from maskrcnn_benchmark.utils.whole_file import open_whole
 from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
 from maskrcnn_benchmark.weights.load_report import LoadReport, body_alone
 from maskrcnn_benchmark.weights.matching import beyond_body
-from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings
+from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings, provenance_of
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
 from maskrcnn_benchmark.weights.sources.catalogue import published_body
 from maskrcnn_benchmark.weights.sources.read import read_weights
@@ -157,6 +157,8 @@ class Checkpointer:
     def resume(self) -> dict[str, Any]:
         """Continues from the folder's last checkpoint: model, optimizer and schedule.
 
+        `class_names` become the file's.
+
         Returns:
             What else was saved: the iteration, the random states.
 
@@ -171,6 +173,7 @@ class Checkpointer:
         raw = read_weights(path)
         data = dict(raw.content)
         load_weights(self.model, raw, LoadOptions(Purpose.USE))
+        self.class_names = provenance_of(raw).class_names
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler)):
             if part is not None:
                 if name not in data:

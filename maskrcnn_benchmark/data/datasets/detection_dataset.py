@@ -48,7 +48,8 @@ class DetectionDataset(Dataset[Sample], ABC):
     """The protocol of a dataset: derive from it, or offer the same.
 
     The loader asks for `len`, items and `aspect_ratios`; evaluators for `get_img_info`, `categories` and
-    whatever their kind adds; pictures for `get_image` and `get_ground_truth`.
+    whatever their kind adds; pictures for `get_image` and `get_ground_truth`. A kind that can take another
+    order of its classes offers `reorder_classes`, as COCO's does.
 
     Attributes:
         kind: the name of its evaluator in EVALUATORS.

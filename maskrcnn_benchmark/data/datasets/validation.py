@@ -65,7 +65,7 @@ def add_missing_images(problems: Problems, image_folder: str, images: Iterable[t
             )
 
 
-def shorten(ids: Sequence[int], limit: int = 5) -> str:
-    """The first few ids as text."""
+def shorten(ids: Sequence[object], limit: int = 5) -> str:
+    """The first few ids, or names, as text."""
     text = ", ".join(str(each) for each in ids[:limit])
     return text + (", ..." if len(ids) > limit else "")

@@ -32,7 +32,7 @@ IDS = "ids are whole numbers from 0 to 2**63 - 1"
 class CocoAnnotations:
     """I images in ascending order of their ids, and their A objects image by image. Crowds are left out."""
 
-    category_ids: tuple[int, ...]  # ascending; label k is category_ids[k - 1]
+    category_ids: tuple[int, ...]  # ascending as read; label k is category_ids[k - 1]
     category_names: tuple[str, ...]
     image_ids: Tensor  # [I] int64
     image_sizes: Tensor  # [I, 2] int64, width and height

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,13 +58,20 @@ class COCODataset(DetectionDataset):
         if remove_images_without_annotations:
             self._images = num_objects.nonzero().flatten()
         self._log(len(num_objects))
-        self.contiguous_category_id_to_json_id = dict(enumerate(self._annotations.category_ids, start=1))
-        self.json_category_id_to_contiguous_id = {
-            category_id: label for label, category_id in self.contiguous_category_id_to_json_id.items()
-        }
-        self.categories = dict(
-            zip(self._annotations.category_ids, self._annotations.category_names, strict=True)
+        self._set_classes()
+
+    def reorder_classes(self, order: Sequence[int]) -> None:
+        """Gives label k + 1 to the category whose label was order[k] + 1."""
+        annotations = self._annotations
+        new_label = torch.zeros(len(order) + 1, dtype=torch.int64)
+        new_label[torch.tensor(order) + 1] = torch.arange(1, len(order) + 1)
+        self._annotations = replace(
+            annotations,
+            category_ids=tuple(annotations.category_ids[index] for index in order),
+            category_names=tuple(annotations.category_names[index] for index in order),
+            labels=new_label[annotations.labels],
         )
+        self._set_classes()
 
     @property
     def ids(self) -> list[int]:
@@ -111,6 +119,12 @@ class COCODataset(DetectionDataset):
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def _set_classes(self) -> None:
+        ids, names = self._annotations.category_ids, self._annotations.category_names
+        self.categories = dict(zip(ids, names, strict=True))
+        self.contiguous_category_id_to_json_id = dict(enumerate(ids, start=1))
+        self.json_category_id_to_contiguous_id = {each: label for label, each in enumerate(ids, start=1)}
 
     def _check_files(self) -> None:
         names = self._annotations.file_names
