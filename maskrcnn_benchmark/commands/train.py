@@ -173,8 +173,8 @@ def check_resumed_classes(trained: Sequence[str] | None, given: Sequence[str]) -
     if trained is not None and tuple(trained) != tuple(given):
         raise ValueError(
             f"the run to resume was trained on the classes {', '.join(trained[1:])}, DATASETS.TRAIN now has "
-            f"{', '.join(given[1:])}, in the order of their ids; resume with the data it began with, or start "
-            "a new run with its checkpoint as MODEL.WEIGHT"
+            f"{', '.join(given[1:])}, in the order of their ids; resume with the data it began with, or "
+            "start a new run with its checkpoint as MODEL.WEIGHT"
         )
 
 
