@@ -31,6 +31,7 @@ def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> DetectionDatase
         keep_empty=not (is_train and cfg.DATALOADER.FILTER_EMPTY),
         masks=cfg.MODEL.MASK_ON,
         transforms=build_transforms(cfg, is_train),
+        pixel_bits=cfg.INPUT.PIXEL_BITS,
     )
     dataset: DetectionDataset = DATASETS[entry["factory"]](entry["args"], options)
     found, configured = len(dataset.class_names), cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES

@@ -34,6 +34,7 @@ class OpenOptions:
         keep_empty: whether images without objects stay.
         masks: whether targets need masks.
         transforms: what every sample goes through.
+        pixel_bits: INPUT.PIXEL_BITS; see `deep_pixels`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class OpenOptions:
     keep_empty: bool
     masks: bool
     transforms: Transform | None
+    pixel_bits: int = 0
 
 
 class DetectionDataset(Dataset[Sample], ABC):

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotations
 from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, OpenOptions
-from maskrcnn_benchmark.data.datasets.image_file import read_image
+from maskrcnn_benchmark.data.datasets.image_file import describe_depth, read_image
 from maskrcnn_benchmark.data.datasets.packed import IdMap
 from maskrcnn_benchmark.data.datasets.registry import DATASETS
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_missing_images
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+LOOKED_AT = 8  # images opened for what is said of their depth
 
 logger = logging.getLogger("maskrcnn_benchmark.data")
 
@@ -42,6 +44,7 @@ class COCODataset(DetectionDataset):
         remove_images_without_annotations: bool,
         transforms: Transform | None = None,
         masks: bool = True,
+        pixel_bits: int = 0,
     ) -> None:
         if not os.path.isdir(root):
             raise DatasetError(
@@ -51,6 +54,7 @@ class COCODataset(DetectionDataset):
         self.source = self.annotation_file = ann_file
         self.image_folder = root
         self.transforms = transforms
+        self.pixel_bits = pixel_bits
         self._annotations = read_coco_annotations(ann_file, masks)
         self._check_files()
         num_objects = self._annotations.starts.diff()
@@ -103,8 +107,10 @@ class COCODataset(DetectionDataset):
     def get_image(self, index: int) -> Tensor:
         """The image as it is stored; DatasetError where it is not readable or not of the listed size."""
         info = self.get_img_info(index)
-        path = os.path.join(self.image_folder, str(info["file_name"]))
-        return read_image(path, (int(info["width"]), int(info["height"])))
+        return read_image(self._path(index), (int(info["width"]), int(info["height"])), self.pixel_bits)
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self.image_folder, str(self.get_img_info(index)["file_name"]))
 
     def get_ground_truth(self, index: int) -> BoxList:
         """The targets of an image in its own frame, before the transforms."""
@@ -149,6 +155,11 @@ class COCODataset(DetectionDataset):
         )
         for line in annotations.counts.describe():
             logger.info("%s: %s", self.annotation_file, line)
+        step = max(1, len(self) // LOOKED_AT)
+        if depth := describe_depth(
+            [self._path(index) for index in range(0, len(self), step)], self.pixel_bits
+        ):
+            logger.warning("%s: %s", self.annotation_file, depth)
 
 
 @DATASETS.register("coco", "COCODataset")
@@ -170,4 +181,5 @@ def open_coco(arguments: Mapping[str, Any], options: OpenOptions) -> COCODataset
         remove_images_without_annotations=not options.keep_empty,
         transforms=options.transforms,
         masks=options.masks,
+        pixel_bits=options.pixel_bits,
     )
