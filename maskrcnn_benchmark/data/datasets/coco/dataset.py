@@ -13,10 +13,11 @@ from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotations
 from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, OpenOptions
+from maskrcnn_benchmark.data.datasets.find_image import find_images
 from maskrcnn_benchmark.data.datasets.image_file import describe_depth, read_image
-from maskrcnn_benchmark.data.datasets.packed import IdMap
+from maskrcnn_benchmark.data.datasets.packed import IdMap, PackedBytes
 from maskrcnn_benchmark.data.datasets.registry import DATASETS
-from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_missing_images
+from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 
@@ -133,14 +134,22 @@ class COCODataset(DetectionDataset):
         self.json_category_id_to_contiguous_id = {each: label for label, each in enumerate(ids, start=1)}
 
     def _check_files(self) -> None:
-        names = self._annotations.file_names
+        packed, image_ids = self._annotations.file_names, self._annotations.image_ids.tolist()
         problems = Problems(self.annotation_file)
-        images = (
-            (image_id, names.unpack(image).decode())
-            for image, image_id in enumerate(self._annotations.image_ids.tolist())
-        )
-        add_missing_images(problems, self.image_folder, images)
+        images = [(each, packed.unpack(image).decode()) for image, each in enumerate(image_ids)]
+        taken = find_images(problems, self.image_folder, images)
         problems.raise_if_any()
+        if taken:
+            names = [taken[each][1] if each in taken else name for each, name in images]
+            packed = PackedBytes.pack([os.fsencode(name) for name in names])
+            self._annotations = replace(self._annotations, file_names=packed)
+            logger.warning(
+                "%s: %d file names differ from the files' in Unicode form or slashes, such as %r from %r: "
+                "these files are taken",
+                self.annotation_file,
+                len(taken),
+                *next(iter(taken.values())),
+            )
 
     def _log(self, listed: int) -> None:
         annotations = self._annotations
