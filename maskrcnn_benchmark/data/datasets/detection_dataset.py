@@ -86,6 +86,10 @@ class DetectionDataset(Dataset[Sample], ABC):
         """The name of each label; label 0 is the background."""
         return (BACKGROUND, *self.categories.values())
 
+    def why_empty(self) -> str:
+        """For a message: why no object is left, and what to do; "" where it is not known."""
+        return ""
+
     def aspect_ratios(self) -> Tensor:
         """Height divided by width of every image, [len(self)]."""
         infos = (self.get_img_info(index) for index in range(len(self)))

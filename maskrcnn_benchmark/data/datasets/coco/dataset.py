@@ -127,6 +127,14 @@ class COCODataset(DetectionDataset):
     def __len__(self) -> int:
         return len(self._images)
 
+    def why_empty(self) -> str:
+        """For a message: what left no object of those that the file lists, and what to do."""
+        counts = self._annotations.counts
+        left_out = counts.describe()
+        if len(self._annotations.labels) or not left_out:
+            return ""
+        return f"all objects are left out: {', '.join(left_out)}; {counts.mend()}"
+
     def _set_classes(self) -> None:
         ids, names = self._annotations.category_ids, self._annotations.category_names
         self.categories = dict(zip(ids, names, strict=True))
@@ -164,6 +172,8 @@ class COCODataset(DetectionDataset):
         )
         for line in annotations.counts.describe():
             logger.info("%s: %s", self.annotation_file, line)
+        if why := self.why_empty():
+            logger.warning("%s: %s", self.annotation_file, why)
         step = max(1, len(self) // LOOKED_AT)
         if depth := describe_depth(
             [self._path(index) for index in range(0, len(self), step)], self.pixel_bits
