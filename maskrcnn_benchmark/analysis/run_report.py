@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from maskrcnn_benchmark.analysis.pictures import choose_pictures, save_detections_grid
+from maskrcnn_benchmark.data.datasets.catalogue import split_entry
 from maskrcnn_benchmark.engine.full_test import DatasetOutcome, EvaluationOptions, inference_folder
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
@@ -90,7 +91,8 @@ def result_table(rows: Sequence[ResultRow]) -> str:
 
 def short_name(dataset_name: str) -> str:
     """A name for tables: of annotations.json@folder the file's name alone."""
-    return os.path.basename(dataset_name.partition("@")[0]).removesuffix(".json")
+    file = split_entry(dataset_name)[0] if "@" in dataset_name else dataset_name
+    return os.path.basename(file).removesuffix(".json")
 
 
 def _percent(results: EvaluationResults, iou_type: str, metric: str) -> str:

@@ -33,6 +33,7 @@ from maskrcnn_benchmark.commands.command_line import (
 )
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling
 from maskrcnn_benchmark.data import make_data_loader
+from maskrcnn_benchmark.data.datasets.class_order import Classified
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.full_test import (
@@ -144,7 +145,10 @@ def build_run(args: argparse.Namespace) -> Run:
     if args.resume:
         arguments |= checkpointer.resume()
     data_loader = make_data_loader(cfg, True, comm.is_distributed(), arguments["iteration"])
-    checkpointer.class_names = data_loader.dataset.class_names
+    class_names = data_loader.dataset.class_names
+    if args.resume:
+        check_resumed_classes(checkpointer.class_names, class_names)
+    checkpointer.class_names = class_names
     if not args.resume:
         checkpointer.load(build_weights_name(cfg), Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
     # the order of the images follows from these and the iteration
@@ -159,14 +163,26 @@ def build_run(args: argparse.Namespace) -> Run:
         checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
         arguments=arguments,
         options=make_train_options(cfg, device),
-        tester=None if args.skip_test else build_tester(cfg, model, device),
+        tester=None if args.skip_test else build_tester(cfg, model, device, data_loader.dataset),
         hooks=make_hooks(cfg, arguments["iteration"]),
     )
 
 
-def build_tester(cfg: ConfigNode, model: torch.nn.Module, device: torch.device) -> Tester:
-    """What tests the model on the datasets of DATASETS.TEST."""
-    data_loaders = make_data_loader(cfg, False, comm.is_distributed())
+def check_resumed_classes(trained: Sequence[str] | None, given: Sequence[str]) -> None:
+    """Refuses to go on with data of other classes than the run's so far, where its checkpoint names them."""
+    if trained is not None and tuple(trained) != tuple(given):
+        raise ValueError(
+            f"the run to resume was trained on the classes {', '.join(trained[1:])}, DATASETS.TRAIN now has "
+            f"{', '.join(given[1:])}, in the order of their ids; resume with the data it began with, or "
+            "start a new run with its checkpoint as MODEL.WEIGHT"
+        )
+
+
+def build_tester(
+    cfg: ConfigNode, model: torch.nn.Module, device: torch.device, trained_on: Classified
+) -> Tester:
+    """What tests the model on the datasets of DATASETS.TEST, labelled as the data it is trained on."""
+    data_loaders = make_data_loader(cfg, False, comm.is_distributed(), like=trained_on)
     options, evaluators = make_evaluation_options(cfg, device), make_evaluators(cfg, data_loaders)
     return Tester(model, data_loaders, cfg.DATASETS.TEST, device, options, evaluators, [])
 

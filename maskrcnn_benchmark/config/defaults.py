@@ -141,6 +141,8 @@ _C.INPUT.MAX_SIZE_TEST = 1333
 _C.INPUT.PIXEL_MEAN = [102.9801, 115.9465, 122.7717]  # blue, green, red
 _C.INPUT.PIXEL_STD = [1.0, 1.0, 1.0]
 _C.INPUT.TO_BGR255 = True  # True: blue-green-red in 0..255; False: red-green-blue in 0..1
+# (new) bits that 16-bit images use, 8 to 16; 0: those that the file names, or that its largest value needs
+_C.INPUT.PIXEL_BITS = 0
 _C.INPUT.BRIGHTNESS = 0.0  # strength of the random colour changes in training
 _C.INPUT.CONTRAST = 0.0
 _C.INPUT.SATURATION = 0.0

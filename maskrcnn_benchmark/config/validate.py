@@ -128,5 +128,10 @@ def _validate_input(cfg: ConfigNode) -> None:
             f"INPUT.MIN_SIZE_RANGE_TRAIN = {sides} must be (lowest, highest) short side in pixels, "
             "or (-1, -1) to draw from INPUT.MIN_SIZE_TRAIN"
         )
+    bits = cfg.INPUT.PIXEL_BITS
+    if bits != 0 and not 8 <= bits <= 16:
+        raise ConfigError(
+            f"INPUT.PIXEL_BITS = {bits} must be 8 to 16, or 0 for what each image says or needs"
+        )
     if len(cfg.INPUT.PIXEL_MEAN) != 3 or len(cfg.INPUT.PIXEL_STD) != 3:
         raise ConfigError("INPUT.PIXEL_MEAN and INPUT.PIXEL_STD need three values each: blue, green, red")

@@ -12,6 +12,7 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.data.collate_batch import BatchCollator
 from maskrcnn_benchmark.data.datasets import ConcatDataset, DetectionDataset
 from maskrcnn_benchmark.data.datasets.build import build_dataset
+from maskrcnn_benchmark.data.datasets.class_order import Classified, align_classes
 from maskrcnn_benchmark.data.datasets.detection_dataset import Sample
 from maskrcnn_benchmark.data.samplers import (
     DistributedSampler,
@@ -32,7 +33,11 @@ class Loader(DataLoader[Sample]):
 
 
 def make_data_loader(
-    cfg: ConfigNode, is_train: bool = True, is_distributed: bool = False, start_iter: int = 0
+    cfg: ConfigNode,
+    is_train: bool = True,
+    is_distributed: bool = False,
+    start_iter: int = 0,
+    like: Classified | None = None,
 ) -> Any:
     """The loader of the training data, or the list of loaders of DATASETS.TEST.
 
@@ -41,6 +46,8 @@ def make_data_loader(
     each; its batches and their augmentation depend on SEED (a negative one counts as 0) and the iteration
     alone, not on DATALOADER.NUM_WORKERS, the number of processes or a resume. The test loaders give this
     process's share, every image in exactly one.
+
+    like: the dataset whose labels all others follow; without it, the first of them. See `align_classes`.
 
     Raises ValueError (DatasetError for the data) before any image is read for whatever does not fit.
     """
@@ -53,6 +60,7 @@ def make_data_loader(
             "annotations.json@image_folder, or kind://location"
         )
     datasets = [build_dataset(cfg, name, is_train) for name in names]
+    align_classes(datasets, like)
     if is_train:
         dataset = datasets[0] if len(datasets) == 1 else ConcatDataset(datasets)
         return make_loader(cfg, dataset, _make_train_batches(cfg, dataset, num_replicas, rank, start_iter))

@@ -80,7 +80,7 @@ class LoadedDetector:
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         device = self.model.pixel_mean.device
         found = []
-        for image in [_as_pixels(each) for each in several]:
+        for image in [_as_pixels(each, self.config.INPUT.PIXEL_BITS) for each in several]:
             batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
             with self.precision.autocast(device):
                 (boxes,) = self.model(batch)
@@ -124,10 +124,10 @@ def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> Loa
     return LoadedDetector(model, cfg, class_names, *sizes, precision)
 
 
-def _as_pixels(image: Image) -> Tensor:
-    """uint8 [3, H, W] in blue, green, red."""
+def _as_pixels(image: Image, pixel_bits: int) -> Tensor:
+    """uint8 [3, H, W] in blue, green, red. pixel_bits: as INPUT.PIXEL_BITS, for files."""
     if isinstance(image, (str, os.PathLike)):
-        return read_image(os.fspath(image))
+        return read_image(os.fspath(image), pixel_bits=pixel_bits)
     if isinstance(image, np.ndarray):
         tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
     else:

@@ -72,6 +72,8 @@ def to_image_list(tensors: ImageList | Tensor | Sequence[Tensor], size_divisible
                 "images must be [3, H, W] tensors of one type, got "
                 f"{[(tuple(each.shape), each.dtype) for each in tensors]}"
             )
+        if 0 in image.shape:
+            raise ValueError(f"image {tuple(image.shape)} has no pixels; leave it out of the batch")
     sizes = [(image.shape[1], image.shape[2]) for image in tensors]
     height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
     if size_divisible > 0:

@@ -20,7 +20,7 @@ from maskrcnn_benchmark.utils.whole_file import open_whole
 from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
 from maskrcnn_benchmark.weights.load_report import LoadReport, body_alone
 from maskrcnn_benchmark.weights.matching import beyond_body
-from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings
+from maskrcnn_benchmark.weights.provenance import FORMAT, VERSION, flat_settings, provenance_of
 from maskrcnn_benchmark.weights.publish import SUFFIX, save_publishable
 from maskrcnn_benchmark.weights.sources.catalogue import published_body
 from maskrcnn_benchmark.weights.sources.read import read_weights
@@ -121,7 +121,7 @@ class Checkpointer:
     def load(
         self,
         f: str | os.PathLike[str] | None,
-        purpose: Purpose,
+        purpose: Purpose | None = None,
         partial: bool = False,
         class_names: Sequence[str] | None = None,
     ) -> LoadReport:
@@ -130,7 +130,9 @@ class Checkpointer:
         Args:
             f: a path, or a name that stands for a file to be fetched (catalog://, hf://, https://). "" or
                 None leaves the model as it is, which only training may.
-            purpose: what for, which decides whether a body alone and other classes are accepted.
+            purpose: what for, which decides whether a body alone and other classes are accepted. The family's
+                call `load(cfg.MODEL.WEIGHT)` states none: it is TRAINING where there is an optimizer, as in
+                the family's training, or no file, and USE otherwise, as in its test and demo.
             partial: takes whatever fits, for either purpose.
             class_names: of the model's classes, by label; those of this checkpointer without.
 
@@ -142,6 +144,8 @@ class Checkpointer:
                 `load_weights`.
         """
         report = LoadReport()
+        if purpose is None:
+            purpose = Purpose.TRAINING if self.optimizer is not None or not f else Purpose.USE
         if purpose is Purpose.USE and not partial:
             self._check_whole(f)
         if f:
@@ -157,6 +161,8 @@ class Checkpointer:
     def resume(self) -> dict[str, Any]:
         """Continues from the folder's last checkpoint: model, optimizer and schedule.
 
+        `class_names` become the file's.
+
         Returns:
             What else was saved: the iteration, the random states.
 
@@ -171,6 +177,7 @@ class Checkpointer:
         raw = read_weights(path)
         data = dict(raw.content)
         load_weights(self.model, raw, LoadOptions(Purpose.USE))
+        self.class_names = provenance_of(raw).class_names
         for name, part in (("optimizer", self.optimizer), ("scheduler", self.scheduler)):
             if part is not None:
                 if name not in data:
@@ -231,23 +238,6 @@ class DetectronCheckpointer(Checkpointer):
         super().__init__(
             model, optimizer, scheduler, save_dir, save_to_disk, logger, keep, cfg.dump(), class_names
         )
-
-    def load(
-        self,
-        f: str | os.PathLike[str] | None,
-        purpose: Purpose | None = None,
-        partial: bool = False,
-        class_names: Sequence[str] | None = None,
-    ) -> LoadReport:
-        """As `Checkpointer.load`; the family's call `load(cfg.MODEL.WEIGHT)` states no purpose.
-
-        It is TRAINING where this checkpointer has an optimizer, as in the family's training, and USE where it
-        has none, as in its test and demo. Without a file the model stays as it is.
-        """
-        if purpose is None:
-            trains = self.optimizer is not None or not f
-            purpose = Purpose.TRAINING if trains else Purpose.USE
-        return super().load(f, purpose, partial, class_names)
 
 
 def read_checkpoint(f: str | os.PathLike[str]) -> dict[str, Any]:

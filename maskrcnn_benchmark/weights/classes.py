@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -133,13 +134,25 @@ def choose_rows(
 ) -> list[int | None]:
     """For each class of the model, the class of the file with its name; None for a new class.
 
-    Where either side knows no names, an equal number of classes is taken to mean the same ones.
+    Where either side knows no names, an equal number of classes is taken to mean the same ones. Of a name
+    that occurs more than once, the first is taken for the first, the second for the second, by ascending id.
     """
     if file_names is None or model_names is None:
         return list(range(file_count)) if file_count == model_count else [None] * model_count
-    rows: list[int | None] = [file_names.index(name) if name in file_names else None for name in model_names]
+    theirs = {each: row for row, each in enumerate(_occurrences(file_names))}
+    rows = [theirs.get(each) for each in _occurrences(model_names)]
     nothing_in_common = all(row is None for row in rows[1:])
     return [None] * model_count if nothing_in_common else rows
+
+
+def _occurrences(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Each name with how often it came before. A class called like the background is not the background."""
+    seen = Counter[str]()
+    result = [(names[0], -1)]
+    for name in names[1:]:
+        result.append((name, seen[name]))
+        seen[name] += 1
+    return result
 
 
 def take_rows(
@@ -207,6 +220,9 @@ def _other_classes(
     else:
         unknown = [name for name in model_names or () if name not in (file_names or ())]
         difference = f"the file does not know the data's classes {shortened(unknown)}"
+        if not unknown:
+            repeated = Counter(model_names or ()) - Counter(file_names or ())
+            difference = f"the data have more classes of one name than the file: {shortened(list(repeated))}"
         mend = "test on data of the file's classes"
     return (
         f"{where}: {difference}; {mend}, or train it for the new ones: "

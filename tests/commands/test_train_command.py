@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from scripts import TOOLS, draw_few_shapes, run_script, with_arguments
 
+from maskrcnn_benchmark.commands.train import check_resumed_classes
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.weights.provenance import provenance_of
@@ -133,6 +135,28 @@ def test_what_is_refused_before_the_first_iteration(
     assert message in str(caught.value)
     assert str(caught.value).startswith("error: ")
     assert not list(tmp_path.glob("*.pth"))
+
+
+def test_validation_data_of_other_classes_are_refused_before_training(
+    datasets: Path, train_net: Runner, tmp_path: Path
+) -> None:
+    annotations = datasets / "shapes" / "annotations" / "shapes_val.json"
+    content = json.loads(annotations.read_text())
+    for category in content["categories"]:
+        category["name"] = f"other {category['name']}"
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content))
+    entry = f"('{other}@{datasets}/shapes/val',)"
+    with pytest.raises(SystemExit, match=r"other\.json: its classes are not those of .*shapes_train\.json"):
+        train_net("OUTPUT_DIR", str(tmp_path / "run"), "DATASETS.TEST", entry)
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
+def test_a_run_is_not_resumed_on_other_classes() -> None:
+    check_resumed_classes(None, ("__background__", "a"))
+    check_resumed_classes(("__background__", "a"), ("__background__", "a"))
+    with pytest.raises(ValueError, match=r"trained on the classes a, b, DATASETS\.TRAIN now has b, a, in"):
+        check_resumed_classes(("__background__", "a", "b"), ("__background__", "b", "a"))
 
 
 def test_a_run_that_diverges_ends_with_an_explanation(datasets: Path, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """What is wrong with a dataset is told before anything runs: file, id, reason, mend."""
 
 import pytest
+import torch
+from data.conftest import small_content
 
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets import DatasetError
+from maskrcnn_benchmark.data.datasets.detection_dataset import predictions_of_index
 
 
 def load(entry: str, *opts: str, is_train: bool = True):
@@ -103,11 +106,8 @@ WRONG_CONTENT = {
 # other entries point to what is wrong here, and are told too
 LEAVES_OTHERS_DANGLING = {
     "duplicate category id",
-    "no categories",
     "duplicate image id",
     "vast image id",
-    "image without size",
-    "image without name",
 }
 
 
@@ -207,6 +207,99 @@ def test_nothing_left_to_train_on(write_coco, content) -> None:
         load(files.entry)
     kept = load(files.entry, "DATALOADER.FILTER_EMPTY", "False", "SOLVER.IMS_PER_BATCH", "2")
     assert len(next(iter(kept))[1][0]) == 0
+
+
+def test_only_crowds_left_is_said(write_coco, content, caplog) -> None:
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    files = write_coco(content)
+    words = (
+        r"no image is left to train on; all objects are left out: 10 crowds .*100, 101.*iscrowd 0 for sing"
+    )
+    with pytest.raises(DatasetError, match=words):
+        load(files.entry)
+    load(files.entry, is_train=False)
+    assert "all objects are left out: 10 crowds" in caplog.text
+
+
+def test_boxes_as_fractions_are_called_that(write_coco, content) -> None:
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [value / 50 for value in annotation["bbox"]]
+    words = r"10 boxes of at most one pixel .*fractions of the image: multiply x and width"
+    with pytest.raises(DatasetError, match=words):
+        load(write_coco(content).entry, "MODEL.MASK_ON", "False")
+
+
+def test_boxes_of_no_size_have_their_own_mend(write_coco, content) -> None:
+    for annotation in content["annotations"]:
+        annotation["bbox"][2:] = [0, -3]
+    words = r"10 boxes of zero or negative size dropped .*correct these annotations"
+    with pytest.raises(DatasetError, match=words):
+        load(write_coco(content).entry)
+
+
+def test_whole_numbers_may_be_written_as_floats(write_coco, content) -> None:
+    """Training and evaluation read them as the file without the fractions."""
+    plain = load(write_coco(content, "plain").entry, is_train=False)[0].dataset
+    for name, keys in (("images", ("id", "width", "height")), ("categories", ("id",))):
+        for record in content[name]:
+            record |= {key: float(record[key]) for key in keys}
+    for record in content["annotations"]:
+        record |= {key: float(record[key]) for key in ("id", "image_id", "category_id", "iscrowd")}
+    files = write_coco(small_content(), "floats")
+    files.content = content
+    files.write()
+    dataset = load(files.entry, is_train=False)[0].dataset
+    assert dataset.categories == plain.categories and dataset.ids == plain.ids
+    assert dataset.get_img_info(1) == plain.get_img_info(1)
+    target = plain.get_ground_truth(0)
+    target.add_field("scores", torch.ones(len(target)))
+    target.add_field("mask", torch.ones(len(target), 1, 28, 28))
+    scores = []
+    for each in (plain, dataset):
+        evaluator = each.make_evaluator(("bbox",))
+        encoded = predictions_of_index(each, 0, target, with_masks=False)
+        scores.append(evaluator.score([encoded], None).results["bbox"]["AP"])
+    assert scores[0] == scores[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [96.5, "96", None])
+def test_a_refused_image_says_it_once(write_coco, content, size: object) -> None:
+    files = write_coco(content)
+    files.content["images"][0]["width"] = size
+    files.write()
+    with pytest.raises(DatasetError, match=rf"image 4: no usable size \(width {size}") as raised:
+        load(files.entry)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"file_name": "0.png", "segments_info": []}, r"a panoptic file.*'segments_info' and no 'bbox'"),
+        ({"id": 1, "caption": "a cat"}, "a file of captions"),
+        ({"id": 1, "category_id": 3, "keypoints": [1, 2, 2]}, "a file of key points without boxes"),
+    ],
+)
+def test_other_files_are_called_what_they_are(write_coco, content, record: dict, words: str) -> None:
+    content["annotations"] = [{"image_id": 4, **record}]
+    with pytest.raises(DatasetError, match=words) as raised:
+        load(write_coco(content).entry)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_results_and_lvis_files_are_called_that(write_coco, content) -> None:
+    files = write_coco(content)
+    for image in files.content["images"]:
+        image["coco_url"] = f"http://somewhere/train2017/{image.pop('file_name')}"
+    files.write()
+    with pytest.raises(DatasetError, match="an LVIS file"):
+        load(files.entry)
+    files.annotation_file.write_text(
+        '[{"image_id": 4, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]'
+    )
+    with pytest.raises(DatasetError, match="a results file"):
+        load(files.entry)
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

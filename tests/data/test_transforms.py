@@ -14,6 +14,7 @@ from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.data.transforms import ColorJitter, Compose, RandomFlip, Resize, build_transforms
 from maskrcnn_benchmark.data.transforms.transforms import resized_hw
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, BoxList
+from maskrcnn_benchmark.structures.image_list import to_image_list
 
 FIXTURES = Path(__file__).parent / "fixtures"
 GOLDEN = json.loads((FIXTURES / "images.json").read_text())
@@ -38,6 +39,47 @@ def test_golden_sizes(case: dict) -> None:
     for width, height, out_width, out_height in case["rows_w_h_outw_outh"]:
         found = resized_hw(width, height, case["min_size"], case["max_size"])
         assert found == (out_height, out_width), (width, height)
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "found_wh"),
+    [
+        ((2667, 1), (1333, 1)),
+        ((1, 5000), (1, 1333)),
+        ((4000, 2), (1333, 1)),
+        ((1500, 1), (1333, 1)),  # its short side fits as it is
+        ((1, 1), (800, 800)),
+        ((11, 1), (1331, 121)),
+    ],
+)
+def test_strips_keep_a_pixel_and_the_limit(size_wh: tuple[int, int], found_wh: tuple[int, int]) -> None:
+    assert resized_hw(*size_wh, 800, 1333) == found_wh[::-1]
+
+
+def test_no_shape_loses_a_side_or_passes_the_limit() -> None:
+    rng = random.Random(0)
+    for _ in range(3000):
+        width, height, limit = (round(10 ** rng.uniform(0, high)) for high in (5, 5, 3.5))
+        sides = resized_hw(width, height, max(1, limit // 2), limit)
+        assert min(sides) >= 1
+        longest = max(width, height) / min(width, height)
+        assert max(sides) <= limit + (longest / 2 if longest <= 5 else 0)
+        assert (sides[0] > sides[1]) <= (height > width)
+
+
+def test_a_strip_goes_through_with_its_boxes() -> None:
+    image = torch.zeros(3, 2, 3000, dtype=torch.uint8)
+    target = BoxList([[0, 0, 2000, 1]], (3000, 2))
+    resized, target = Resize(64, 96)(image, target, random.Random(0))
+    assert resized.shape == (3, 1, 96) and target.size == (96, 1)
+    assert torch.isfinite(target.bbox).all()
+
+
+def test_an_image_without_pixels_is_named() -> None:
+    with pytest.raises(ValueError, match="an image of 5 x 0 has no pixels"):
+        resized_hw(5, 0, 800, 1333)
+    with pytest.raises(ValueError, match=r"image \(3, 0, 5\) has no pixels"):
+        to_image_list([torch.zeros(3, 0, 5)])
 
 
 @pytest.mark.parametrize("short", [25, 80])

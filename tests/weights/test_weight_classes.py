@@ -86,6 +86,37 @@ def test_equal_classes_in_another_order(tmp_path: Path, purpose: Purpose) -> Non
     assert_rows(model, [(first, 0), (first, 3), (first, 1), (first, 2)])
 
 
+@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize("names", [("fish", "fish"), (BACKGROUND, "fish"), ("background", "background")])
+def test_names_that_are_not_unique_load_as_they_were(
+    tmp_path: Path, names: tuple[str, ...], purpose: Purpose
+) -> None:
+    """An export's root category has the class's name; a category is called like the background."""
+    path = detector_file(tmp_path, 3, names)
+    first, model = small_detector(3).state_dict(), small_detector(3, seed=1)
+    report = Checkpointer(model, class_names=(BACKGROUND, *names)).load(path, purpose)
+    assert report.classes is None
+    assert all(torch.equal(tensor, first[key]) for key, tensor in model.state_dict().items())
+
+
+def test_classes_of_one_name_are_taken_in_their_order(tmp_path: Path) -> None:
+    path = detector_file(tmp_path, 4, ("fish", "cat", "fish"))
+    first, model = small_detector(4).state_dict(), small_detector(4, seed=1)
+    Checkpointer(model, class_names=(BACKGROUND, "fish", "fish", "cat")).load(path, Purpose.USE)
+    assert_rows(model, [(first, 0), (first, 1), (first, 3), (first, 2)])
+
+
+def test_a_class_more_of_one_name_is_new(tmp_path: Path) -> None:
+    path = detector_file(tmp_path, 4, ("fish", "cat", "dog"))
+    first, model = small_detector(4).state_dict(), small_detector(4, seed=1)
+    initial = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    names = (BACKGROUND, "fish", "fish", "cat")
+    with pytest.raises(ValueError, match=r"more classes of one name than the file: 1 \(fish\)"):
+        Checkpointer(model, class_names=names).load(path, Purpose.USE)
+    Checkpointer(model, class_names=names).load(path, Purpose.TRAINING)
+    assert_rows(model, [(first, 0), (first, 1), (initial, 2), (first, 2)])
+
+
 @pytest.mark.parametrize(
     ("num_classes", "names", "words"),
     [

@@ -24,8 +24,9 @@ CLIP_TOLERANCE = 0.5
 class BoxCounts:
     """What was left out or changed, as annotation ids where a user may want to look."""
 
-    crowds: int = 0
+    crowds: list[int] = field(default_factory=list)
     short_polygons: int = 0
+    fractions: bool = False  # whether no box has a value above 1
     not_positive: list[int] = field(default_factory=list)
     outside: list[int] = field(default_factory=list)
     tiny: list[int] = field(default_factory=list)
@@ -45,8 +46,23 @@ class BoxCounts:
         if self.short_polygons:
             lines.append(f"{self.short_polygons} polygons of fewer than three vertices left out")
         if self.crowds:
-            lines.append(f"{self.crowds} crowds left out")
+            lines.append(f"{len(self.crowds)} crowds left out (annotations {shorten(self.crowds)})")
         return lines
+
+    def mend(self) -> str:
+        """What to do where all of this left no object."""
+        dropped = [*self.not_positive, *self.outside, *self.tiny, *self.without_area]
+        if self.fractions and dropped:
+            return (
+                "no value of any box is above 1, as where boxes are fractions of the image: multiply x and "
+                "width by the image's width, y and height by its height"
+            )
+        if self.crowds and not dropped:
+            return (
+                "iscrowd 1 marks groups, which are not trained on, and CVAT writes it for every brush mask: "
+                "write iscrowd 0 for single objects"
+            )
+        return "correct these annotations; boxes are [x, y, width, height] in pixels"
 
 
 def apply_box_rule(
@@ -75,5 +91,6 @@ def apply_box_rule(
         outside=chosen(outside & ~keep),
         tiny=chosen(~keep & ~not_positive & ~outside),
         clipped=chosen(keep & changed),
+        fractions=len(boxes_xywh) > 0 and bool((boxes_xywh <= 1).all()),
     )
     return clipped, keep, counts

@@ -31,6 +31,7 @@ def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> DetectionDatase
         keep_empty=not (is_train and cfg.DATALOADER.FILTER_EMPTY),
         masks=cfg.MODEL.MASK_ON,
         transforms=build_transforms(cfg, is_train),
+        pixel_bits=cfg.INPUT.PIXEL_BITS,
     )
     dataset: DetectionDataset = DATASETS[entry["factory"]](entry["args"], options)
     found, configured = len(dataset.class_names), cfg.MODEL.ROI_BOX_HEAD.NUM_CLASSES
@@ -40,9 +41,10 @@ def build_dataset(cfg: ConfigNode, name: str, is_train: bool) -> DetectionDatase
             f"MODEL.ROI_BOX_HEAD.NUM_CLASSES is {configured}; set MODEL.ROI_BOX_HEAD.NUM_CLASSES {found}"
         )
     if len(dataset) == 0:
+        why = dataset.why_empty() if isinstance(dataset, DetectionDataset) else ""
+        mend = "add images, or set DATALOADER.FILTER_EMPTY False to keep those without objects"
         raise DatasetError(
-            f"{dataset.source}: no image is left to {'train' if is_train else 'test'} on; add images, "
-            "or set DATALOADER.FILTER_EMPTY False to keep those without objects"
+            f"{dataset.source}: no image is left to {'train' if is_train else 'test'} on; {why or mend}"
         )
     return dataset
 

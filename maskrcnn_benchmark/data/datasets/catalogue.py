@@ -61,9 +61,7 @@ class DatasetCatalog:
                 raise ValueError(f"dataset {name!r}: write kind://location")
             return {"factory": kind, "args": {"location": location}}
         if spells_kind or "@" in name:
-            annotation_file, _, image_folder = (location or name).rpartition("@")
-            if not annotation_file or not image_folder:
-                raise ValueError(f"dataset {name!r}: write annotations.json@image_folder")
+            annotation_file, image_folder = split_entry(location or name)
             return _coco(image_folder, annotation_file)
         if name not in DatasetCatalog.DATASETS:
             known = list(DatasetCatalog.DATASETS)
@@ -83,7 +81,12 @@ class DatasetCatalog:
     def advice(name: str) -> str:
         """What to do when the files of a dataset are not there."""
         if "@" in name:
-            return "correct the entry, written annotations.json@image_folder"
+            many = (
+                ""
+                if name.count("@") == 1
+                else "; of its @ the one between a file and a folder that exist counts"
+            )
+            return f"correct the entry, written annotations.json@image_folder{many}"
         if "://" in name:
             return "correct the entry, written kind://location"
         if name.startswith("shapes_"):
@@ -92,6 +95,26 @@ class DatasetCatalog:
             f"put the dataset there, or set the environment variable {ROOT_VARIABLE} (now "
             f"{DatasetCatalog.root()!r}) to the folder with it, or name it annotations.json@image_folder"
         )
+
+
+def split_entry(entry: str) -> tuple[str, str]:
+    """Annotation file and image folder of "annotations.json@image_folder".
+
+    Of several @, as paths may hold them, the one counts where both sides are there, then one where either is,
+    then the last. A path that is not there as written may begin with ~ or hold $VARIABLES.
+
+    Raises ValueError for an entry without two sides.
+    """
+    places = [place for place, character in enumerate(entry) if character == "@"]
+    pairs = [(_expanded(entry[:place]), _expanded(entry[place + 1 :])) for place in places]
+    pairs = [pair for pair in pairs if all(pair)]
+    if not pairs:
+        raise ValueError(f"dataset {entry!r}: write annotations.json@image_folder")
+    return max(pairs, key=lambda pair: (os.path.isfile(pair[0]) + os.path.isdir(pair[1]), len(pair[0])))
+
+
+def _expanded(path: str) -> str:
+    return path if os.path.exists(path) else os.path.expandvars(os.path.expanduser(path))
 
 
 def _nearest(name: str, known: list[str]) -> str:

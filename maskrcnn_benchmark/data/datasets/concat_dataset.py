@@ -15,20 +15,21 @@ from maskrcnn_benchmark.data.datasets.validation import DatasetError
 
 
 class ConcatDataset(Dataset[Sample]):
-    """The images of several datasets, of whatever kinds, with the same categories under one running index.
+    """The images of several datasets, of whatever kinds, with the same classes under one running index.
 
-    Raises DatasetError where the categories differ.
+    `source` and `categories`, with their ids, are the first one's. Raises DatasetError where names differ.
     """
 
     def __init__(self, datasets: Sequence[DetectionDataset]) -> None:
         first = datasets[0]
         for other in datasets[1:]:
-            if list(other.categories.items()) != list(first.categories.items()):
+            if list(other.categories.values()) != list(first.categories.values()):
                 raise DatasetError(
                     f"{other.source}: its categories are not those of {first.source}; datasets can only be "
-                    "joined where ids and names agree, so give both the same 'categories'"
+                    "joined where the names agree in their order; see `align_classes`"
                 )
         self.datasets = list(datasets)
+        self.source = first.source
         self.class_names = first.class_names
         self.categories = first.categories
         self._ends = torch.tensor([len(dataset) for dataset in datasets]).cumsum(0).tolist()

@@ -34,6 +34,7 @@ class OpenOptions:
         keep_empty: whether images without objects stay.
         masks: whether targets need masks.
         transforms: what every sample goes through.
+        pixel_bits: INPUT.PIXEL_BITS; see `deep_pixels`.
     """
 
     name: str
@@ -42,13 +43,15 @@ class OpenOptions:
     keep_empty: bool
     masks: bool
     transforms: Transform | None
+    pixel_bits: int = 0
 
 
 class DetectionDataset(Dataset[Sample], ABC):
     """The protocol of a dataset: derive from it, or offer the same.
 
     The loader asks for `len`, items and `aspect_ratios`; evaluators for `get_img_info`, `categories` and
-    whatever their kind adds; pictures for `get_image` and `get_ground_truth`.
+    whatever their kind adds; pictures for `get_image` and `get_ground_truth`. A kind that can take another
+    order of its classes offers `reorder_classes`, as COCO's does.
 
     Attributes:
         kind: the name of its evaluator in EVALUATORS.
@@ -82,6 +85,10 @@ class DetectionDataset(Dataset[Sample], ABC):
     def class_names(self) -> tuple[str, ...]:
         """The name of each label; label 0 is the background."""
         return (BACKGROUND, *self.categories.values())
+
+    def why_empty(self) -> str:
+        """For a message: why no object is left, and what to do; "" where it is not known."""
+        return ""
 
     def aspect_ratios(self) -> Tensor:
         """Height divided by width of every image, [len(self)]."""

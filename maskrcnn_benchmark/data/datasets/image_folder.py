@@ -66,13 +66,7 @@ class ImageFolder:
 
     def __getitem__(self, key: int | SampleKey) -> tuple[Tensor, BoxList, int]:
         index = key.image if isinstance(key, SampleKey) else key
-        try:
-            image = read_image(self.path(index))
-        except DatasetError as error:
-            raise DatasetError(
-                f"{self.path(index)}: not an image, or truncated; restore or remove the file"
-            ) from error
-        image = self.crop(image, sample_random(key))
+        image = self.crop(read_image(self.path(index)), sample_random(key))
         height, width = image.shape[1:]
         target = BoxList([[0.0, 0.0, width - 1.0, height - 1.0]], (width, height))
         target.add_field("labels", self._labels[index : index + 1].clone())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 class DatasetError(ValueError):
@@ -47,25 +47,7 @@ def add_duplicates(problems: Problems, kind: str, ids: Sequence[int]) -> None:
             problems.add(f"{kind} {each}", f"this id occurs {count} times", f"give every {kind} its own id")
 
 
-def add_missing_images(problems: Problems, image_folder: str, images: Iterable[tuple[int, str]]) -> None:
-    """Notes every listed image (id, file name) that is not in the folder.
-
-    Reads each folder once instead of asking for every file: a large dataset is checked in a second.
-    """
-    listings: dict[str, set[str]] = {}
-    for image_id, file_name in images:
-        folder, name = os.path.split(os.path.join(image_folder, file_name))
-        if folder not in listings:
-            listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if name not in listings[folder]:
-            problems.add(
-                f"image {image_id}",
-                f"{os.path.join(folder, name)} does not exist",
-                "add the file, or remove the image and its annotations from the json",
-            )
-
-
-def shorten(ids: Sequence[int], limit: int = 5) -> str:
-    """The first few ids as text."""
+def shorten(ids: Sequence[object], limit: int = 5) -> str:
+    """The first few ids, or names, as text."""
     text = ", ".join(str(each) for each in ids[:limit])
     return text + (", ..." if len(ids) > limit else "")

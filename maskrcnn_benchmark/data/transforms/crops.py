@@ -11,6 +11,7 @@ from torch import Tensor
 AREAS = (0.08, 1.0)  # of the image
 ASPECT_RATIOS = (3 / 4, 4 / 3)  # width over height
 TRIES = 10
+WIDEST = 16  # a strip of 5000 x 1 is not scaled to 1280000 x 256 for the sake of its central square
 TEST_MARGIN = 256 / 224  # short side of the image over the side of the central crop
 
 
@@ -37,11 +38,20 @@ class CenterCrop:
         self.size = size
 
     def __call__(self, image: Tensor, rng: random.Random) -> Tensor:
+        image = middle(image, WIDEST)
         height, width = image.shape[1:]
         scale = self.size * TEST_MARGIN / min(height, width)
         image = resize(image, max(self.size, round(height * scale)), max(self.size, round(width * scale)))
         top, left = (round((side - self.size) / 2) for side in image.shape[1:])
         return image[:, top : top + self.size, left : left + self.size]
+
+
+def middle(image: Tensor, ratio: int) -> Tensor:
+    """The central part, `ratio` times as long as it is wide at most: the whole of every usual image."""
+    height, width = image.shape[1:]
+    part_height, part_width = min(height, ratio * width), min(width, ratio * height)
+    top, left = (height - part_height) // 2, (width - part_width) // 2
+    return image[:, top : top + part_height, left : left + part_width]
 
 
 def random_part(height: int, width: int, rng: random.Random) -> tuple[int, int, int, int]:

@@ -16,6 +16,8 @@ from torchvision.transforms.v2 import functional as colour
 
 from maskrcnn_benchmark.structures.bounding_box import FLIP_LEFT_RIGHT, FLIP_TOP_BOTTOM, BoxList
 
+PUBLISHED_RATIO = 5  # long side over short side, of every image that published weights were made for
+
 
 class Transform(Protocol):
     """What changes an image and its targets."""
@@ -41,16 +43,21 @@ class Compose:
 def resized_hw(width: int, height: int, min_size: int, max_size: int | None) -> tuple[int, int]:
     """Height and width with the short side at ``min_size``, or less if the long one would pass ``max_size``.
 
-    The long side is rounded down. Where the short side already fits, nothing changes.
+    The long side is rounded down. Where the short side already fits, nothing changes. A side has at least one
+    pixel, and none passes ``max_size``: but for up to PUBLISHED_RATIO the sizes are the published ones, whose
+    long side rounding can lead two pixels beyond.
+
+    Raises ValueError for an image without pixels.
     """
     short, long = min(width, height), max(width, height)
+    if short < 1:
+        raise ValueError(f"an image of {width} x {height} has no pixels; leave it out, or restore it")
     if max_size is not None and long / short * min_size > max_size:
-        min_size = round(max_size * short / long)
-    if short == min_size:
-        return height, width
-    if width < height:
-        return int(min_size * height / width), min_size
-    return min_size, int(min_size * width / height)
+        min_size = max(1, round(max_size * short / long))
+    scaled = long if short == min_size else int(min_size * long / short)
+    if max_size is not None and (long > PUBLISHED_RATIO * short or min_size == 1):
+        scaled = min(scaled, max_size)
+    return (scaled, min_size) if width < height else (min_size, scaled)
 
 
 class Resize:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.box_rule import BoxCounts, apply_box_rule
+from maskrcnn_benchmark.data.datasets.coco.file_kinds import other_kind, take_whole_numbers
 from maskrcnn_benchmark.data.datasets.coco.segments import SegmentReader, Segments
 from maskrcnn_benchmark.data.datasets.packed import PackedBytes, offsets
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_duplicates, shorten
@@ -32,7 +33,7 @@ IDS = "ids are whole numbers from 0 to 2**63 - 1"
 class CocoAnnotations:
     """I images in ascending order of their ids, and their A objects image by image. Crowds are left out."""
 
-    category_ids: tuple[int, ...]  # ascending; label k is category_ids[k - 1]
+    category_ids: tuple[int, ...]  # ascending as read; label k is category_ids[k - 1]
     category_names: tuple[str, ...]
     image_ids: Tensor  # [I] int64
     image_sizes: Tensor  # [I, 2] int64, width and height
@@ -50,12 +51,11 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
     Raises DatasetError with one line per problem: file, id, reason, mend.
     """
     content = _load_json(annotation_file)
+    take_whole_numbers(content)
     problems = Problems(annotation_file)
     category_names = _read_categories(content["categories"], problems)
     images = _read_images(content["images"], problems)
-    records = _check_records(
-        content["annotations"], {image["id"] for image in images}, category_names, problems
-    )
+    records = _check_records(content, images, category_names, problems)
     problems.raise_if_any()
 
     images.sort(key=lambda image: int(image["id"]))
@@ -71,7 +71,7 @@ def read_coco_annotations(annotation_file: str, masks: bool) -> CocoAnnotations:
         sizes[owner],
         [record["id"] for record in objects],
     )
-    counts.crowds = len(crowds)
+    counts.crowds = [record["id"] for record in crowds]
     segments = None
     if masks:
         segments = _read_segments(objects, keep, sizes[owner], problems, counts)
@@ -117,10 +117,14 @@ def _load_json(path: str) -> Record:
         or not all(isinstance(record, dict) for record in content[name])
     ]
     if missing:
+        if kind := other_kind(content):
+            raise DatasetError(f"{path}: {kind}")
         raise DatasetError(
             f"{path}: not a COCO instance file: no list of records {', '.join(map(repr, missing))}; "
             f"it must hold the lists {', '.join(map(repr, names))}"
         )
+    if kind := other_kind(content):
+        raise DatasetError(f"{path}: {kind}")
     return content
 
 
@@ -170,18 +174,25 @@ def _read_images(records: list[Record], problems: Problems) -> list[Record]:
 
 
 def _check_records(
-    records: list[Record], image_ids: set[int], categories: dict[int, str], problems: Problems
+    content: Record, images: list[Record], categories: dict[int, str], problems: Problems
 ) -> list[Record]:
-    """The annotations that can be used."""
+    """The annotations that can be used. Of one whose image or category was refused above nothing is told."""
+    image_ids = {image["id"] for image in images}
+    refused_images = _ids_of(content["images"]) - image_ids
+    refused_categories = _ids_of(content["categories"]) - set(categories)
     usable = []
-    for index, record in enumerate(records):
+    for index, record in enumerate(content["annotations"]):
         where = f"annotation {record['id']}" if "id" in record else f"annotation number {index}"
         if not _is_id(record.get("id")):
             problems.add(where, "no whole number as id", f"give every annotation one; {IDS}")
+        elif _refers_to(record.get("image_id"), refused_images):
+            continue
         elif not _is_one_of(record.get("image_id"), image_ids):
             problems.add(
                 where, f"image_id {record.get('image_id')} is not listed", "list that image, or remove it"
             )
+        elif not categories or _refers_to(record.get("category_id"), refused_categories):
+            continue
         elif not _is_one_of(record.get("category_id"), categories):
             reason = f"label out of range: category_id {record.get('category_id')}"
             problems.add(where, reason, f"the file has the categories {shorten(list(categories), 10)}")
@@ -227,6 +238,15 @@ def _check_crowds(crowds: Sequence[Record], sizes: NDArray[np.int64], problems: 
     for record, (width, height) in zip(crowds, sizes.tolist(), strict=True):
         if isinstance(record.get("segmentation"), dict):
             reader.check_run_length(record["id"], record["segmentation"], (width, height))
+
+
+def _ids_of(records: list[Record]) -> set[Any]:
+    """The ids that can be referred to, sound or not."""
+    return {record["id"] for record in records if isinstance(record.get("id"), (int, float, str))}
+
+
+def _refers_to(value: object, refused: set[Any]) -> bool:
+    return bool(refused) and isinstance(value, (int, float, str)) and value in refused
 
 
 def _is_int(value: object) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,12 +13,15 @@ from torch import Tensor
 
 from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotations
 from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, OpenOptions
-from maskrcnn_benchmark.data.datasets.image_file import read_image
-from maskrcnn_benchmark.data.datasets.packed import IdMap
+from maskrcnn_benchmark.data.datasets.find_image import find_images
+from maskrcnn_benchmark.data.datasets.image_file import describe_depth, read_image
+from maskrcnn_benchmark.data.datasets.packed import IdMap, PackedBytes
 from maskrcnn_benchmark.data.datasets.registry import DATASETS
-from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems, add_missing_images
+from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems
 from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+
+LOOKED_AT = 8  # images opened for what is said of their depth
 
 logger = logging.getLogger("maskrcnn_benchmark.data")
 
@@ -41,6 +45,7 @@ class COCODataset(DetectionDataset):
         remove_images_without_annotations: bool,
         transforms: Transform | None = None,
         masks: bool = True,
+        pixel_bits: int = 0,
     ) -> None:
         if not os.path.isdir(root):
             raise DatasetError(
@@ -50,6 +55,7 @@ class COCODataset(DetectionDataset):
         self.source = self.annotation_file = ann_file
         self.image_folder = root
         self.transforms = transforms
+        self.pixel_bits = pixel_bits
         self._annotations = read_coco_annotations(ann_file, masks)
         self._check_files()
         num_objects = self._annotations.starts.diff()
@@ -57,13 +63,20 @@ class COCODataset(DetectionDataset):
         if remove_images_without_annotations:
             self._images = num_objects.nonzero().flatten()
         self._log(len(num_objects))
-        self.contiguous_category_id_to_json_id = dict(enumerate(self._annotations.category_ids, start=1))
-        self.json_category_id_to_contiguous_id = {
-            category_id: label for label, category_id in self.contiguous_category_id_to_json_id.items()
-        }
-        self.categories = dict(
-            zip(self._annotations.category_ids, self._annotations.category_names, strict=True)
+        self._set_classes()
+
+    def reorder_classes(self, order: Sequence[int]) -> None:
+        """Gives label k + 1 to the category whose label was order[k] + 1."""
+        annotations = self._annotations
+        new_label = torch.zeros(len(order) + 1, dtype=torch.int64)
+        new_label[torch.tensor(order) + 1] = torch.arange(1, len(order) + 1)
+        self._annotations = replace(
+            annotations,
+            category_ids=tuple(annotations.category_ids[index] for index in order),
+            category_names=tuple(annotations.category_names[index] for index in order),
+            labels=new_label[annotations.labels],
         )
+        self._set_classes()
 
     @property
     def ids(self) -> list[int]:
@@ -95,8 +108,10 @@ class COCODataset(DetectionDataset):
     def get_image(self, index: int) -> Tensor:
         """The image as it is stored; DatasetError where it is not readable or not of the listed size."""
         info = self.get_img_info(index)
-        path = os.path.join(self.image_folder, str(info["file_name"]))
-        return read_image(path, (int(info["width"]), int(info["height"])))
+        return read_image(self._path(index), (int(info["width"]), int(info["height"])), self.pixel_bits)
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self.image_folder, str(self.get_img_info(index)["file_name"]))
 
     def get_ground_truth(self, index: int) -> BoxList:
         """The targets of an image in its own frame, before the transforms."""
@@ -112,15 +127,37 @@ class COCODataset(DetectionDataset):
     def __len__(self) -> int:
         return len(self._images)
 
+    def why_empty(self) -> str:
+        """For a message: what left no object of those that the file lists, and what to do."""
+        counts = self._annotations.counts
+        left_out = counts.describe()
+        if len(self._annotations.labels) or not left_out:
+            return ""
+        return f"all objects are left out: {', '.join(left_out)}; {counts.mend()}"
+
+    def _set_classes(self) -> None:
+        ids, names = self._annotations.category_ids, self._annotations.category_names
+        self.categories = dict(zip(ids, names, strict=True))
+        self.contiguous_category_id_to_json_id = dict(enumerate(ids, start=1))
+        self.json_category_id_to_contiguous_id = {each: label for label, each in enumerate(ids, start=1)}
+
     def _check_files(self) -> None:
-        names = self._annotations.file_names
+        packed, image_ids = self._annotations.file_names, self._annotations.image_ids.tolist()
         problems = Problems(self.annotation_file)
-        images = (
-            (image_id, names.unpack(image).decode())
-            for image, image_id in enumerate(self._annotations.image_ids.tolist())
-        )
-        add_missing_images(problems, self.image_folder, images)
+        images = [(each, packed.unpack(image).decode()) for image, each in enumerate(image_ids)]
+        taken = find_images(problems, self.image_folder, images)
         problems.raise_if_any()
+        if taken:
+            names = [taken[each][1] if each in taken else name for each, name in images]
+            packed = PackedBytes.pack([os.fsencode(name) for name in names])
+            self._annotations = replace(self._annotations, file_names=packed)
+            logger.warning(
+                "%s: %d file names differ from the files' in Unicode form or slashes, such as %r from %r: "
+                "these files are taken",
+                self.annotation_file,
+                len(taken),
+                *next(iter(taken.values())),
+            )
 
     def _log(self, listed: int) -> None:
         annotations = self._annotations
@@ -135,6 +172,13 @@ class COCODataset(DetectionDataset):
         )
         for line in annotations.counts.describe():
             logger.info("%s: %s", self.annotation_file, line)
+        if why := self.why_empty():
+            logger.warning("%s: %s", self.annotation_file, why)
+        step = max(1, len(self) // LOOKED_AT)
+        if depth := describe_depth(
+            [self._path(index) for index in range(0, len(self), step)], self.pixel_bits
+        ):
+            logger.warning("%s: %s", self.annotation_file, depth)
 
 
 @DATASETS.register("coco", "COCODataset")
@@ -156,4 +200,5 @@ def open_coco(arguments: Mapping[str, Any], options: OpenOptions) -> COCODataset
         remove_images_without_annotations=not options.keep_empty,
         transforms=options.transforms,
         masks=options.masks,
+        pixel_bits=options.pixel_bits,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import hotcoco
 
+from maskrcnn_benchmark.data.datasets.coco.file_kinds import take_whole_numbers
 from maskrcnn_benchmark.data.datasets.validation import DatasetError
 
 Record = dict[str, Any]
@@ -26,6 +27,7 @@ def load_ground_truth(annotation_file: str, with_masks: bool) -> hotcoco.COCO:
     except ValueError:
         with open(annotation_file, "rb") as file:
             content = json.load(file)
+        take_whole_numbers(content)
     try:
         return hotcoco.COCO(_needed(content, with_masks))
     except (TypeError, ValueError) as error:  # which of them depends on the evaluator's version
