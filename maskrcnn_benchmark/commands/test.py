@@ -14,6 +14,7 @@ Exit status: 0; 1 an error, or a number that misses TEST.EXPECTED_RESULTS.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from maskrcnn_benchmark.engine.full_test import EvaluationOptions, make_evaluati
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.data_fault import DataFault, reason_of
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
 from maskrcnn_benchmark.utils.logger import setup_logger
@@ -48,6 +50,8 @@ from maskrcnn_benchmark.weights.load import Purpose
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.resolve import read_named
 from maskrcnn_benchmark.weights.sources.user_catalogue import build_weights_name
+
+logger = logging.getLogger("maskrcnn_benchmark.test_net")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -140,14 +144,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     with user_errors():
         ready = build_test(args)
-    outcomes = run_test(
-        ready.model,
-        ready.data_loaders,
-        ready.names,
-        ready.device,
-        ready.options,
-        ready.evaluators,
-        partial(publish_results, ready.options, ready.device),
-    )
+    try:
+        outcomes = run_test(
+            ready.model,
+            ready.data_loaders,
+            ready.names,
+            ready.device,
+            ready.options,
+            ready.evaluators,
+            partial(publish_results, ready.options, ready.device),
+        )
+    except DataFault as error:
+        logger.error("%s", reason_of(error))
+        return 1
     comm.destroy_process_group()
     return int(any(outcome.results.failed_expectations for outcome in outcomes))

@@ -54,6 +54,7 @@ from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.data_fault import DataFault, reason_of
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
 from maskrcnn_benchmark.utils.host_memory import keep_freed_memory
@@ -235,6 +236,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = Path(run.checkpointer.save_dir) / CONFIG_FILE
         command = f"maskrcnn-benchmark train --config-file {config} --replay {error.replay_file}"
         logger.error("%s\nreplay it: %s", error, command)
+        status = 1
+    except DataFault as error:
+        logger.error("%s", reason_of(error))
         status = 1
     except DiskFullError as error:
         logger.error("%s", error)

@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from maskrcnn_benchmark.config.files import find_config, nearest_configs
 from maskrcnn_benchmark.config.not_implemented import NOT_IMPLEMENTED
+from maskrcnn_benchmark.config.unique_keys import RepeatedKeyError, load_yaml
 
 NESTABLE = ("MODEL.RPN.ANCHOR_SIZES",)  # an item may be a sequence of such items
 
@@ -53,7 +54,9 @@ class ConfigNode(CfgNode):
     def merge_from_text(self, text: str, source: str) -> None:
         """Merges yaml text, which `source` names in messages; raises as merge_from_file."""
         try:
-            content = yaml.safe_load(text)
+            content = load_yaml(text)
+        except RepeatedKeyError as error:
+            raise ConfigError(f"{source}: {error}") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{source}: not a yaml file: {error}") from error
         if content is None:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from maskrcnn_benchmark.engine.train_options import TrainOptions
 from maskrcnn_benchmark.engine.weight_update import WeightUpdate
 from maskrcnn_benchmark.solver import WarmupLR
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.data_fault import DataFault, reason_of
 from maskrcnn_benchmark.utils.device import reset_peak_memory
 from maskrcnn_benchmark.utils.random_state import random_state_kept
 from maskrcnn_benchmark.utils.stop_signals import StopSignals
@@ -77,6 +78,7 @@ def do_train(
 
     Raises:
         NonFiniteLossError: a loss or gradient is not finite; its update was not applied.
+        DataFault: an image cannot be used; a run of one process is saved first.
     """
     device = torch.device(device)
     options = options or TrainOptions(max_iter=len(data_loader))  # type: ignore[arg-type]
@@ -88,12 +90,25 @@ def do_train(
     restore_run(arguments, update.scaler, every, device)
     folder, dataset = Path(checkpointer.save_dir), getattr(data_loader, "dataset", None)
     state = TrainState(model, optimizer, folder, options.max_iter, start)
+
+    def save() -> str:
+        """Writes a checkpoint of the iterations done."""
+        with explained(folder, model, dataset):
+            update.finish()
+        name = f"model_{arguments['iteration']:07d}"
+        save_run(checkpointer, name, arguments, update.scaler, every, device)
+        return name
+
     model.train()
     logger.info("Training from iteration %d to %d", start, options.max_iter)
     with StopSignals() as signals, every.running(state):
         end = start if state.stop.agreed() else options.max_iter
         for iteration in range(start + 1, end + 1):
             is_last = iteration == end
+            try:
+                update.take_batches(iteration)
+            except DataFault as fault:
+                raise at_fault(f"iteration {iteration}", fault, state.iteration > start and save) from fault
             scheduler.step()
             with explained(folder, model, dataset):
                 update(iteration, stop=signals.received > 0 or state.stop.asked)
@@ -115,8 +130,11 @@ def do_train(
                 if stopping:
                     break
                 if evaluate is not None and evaluate_due:
-                    with random_state_kept(device):
-                        results = evaluate(is_last)
+                    try:
+                        with random_state_kept(device):
+                            results = evaluate(is_last)
+                    except DataFault as fault:
+                        raise at_fault(f"evaluation after iteration {iteration}", fault, save) from fault
                     every.after_evaluation(state, results)
                     if is_last:
                         checkpointer.publish("model_final", iteration, results)
@@ -129,6 +147,19 @@ def do_train(
             save_run(checkpointer, "model_final", arguments, update.scaler, every, device)
             checkpointer.publish("model_final", state.iteration, evaluation_at(folder, state.iteration))
     return result
+
+
+def at_fault(when: str, fault: DataFault, save: Callable[[], str] | Literal[False]) -> DataFault:
+    """The fault with when it was met, after a checkpoint of what was done before, if anything was.
+
+    A run of several processes writes none: the others do not know of the fault and wait in their iteration.
+    """
+    text = f"{when}: {reason_of(fault)}"
+    if not save or comm.get_world_size() > 1:
+        return DataFault(text)
+    return DataFault(
+        f"{text}\nWhat was done is saved as {save()}.pth: mend the data, then --resume continues"
+    )
 
 
 def how_it_ended(state: TrainState, signal_received: int) -> TrainResult:

@@ -44,16 +44,27 @@ class WeightUpdate:
         self.log = log
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.precision.dtype == torch.float16)
         self.lr = 0.0
+        self._taken: list[Batch] = []
         self._monitor = LossMonitor(device, check_gradients=not self.scaler.is_enabled())
 
+    def take_batches(self, iteration: int) -> None:
+        """Takes the batches of the next call from the loader, before that changes anything.
+
+        So a fault of the data leaves the run as it was after the iteration before.
+        """
+        self._taken = [self._next_batch(iteration) for _ in range(self.options.accumulation_steps)]
+
     def __call__(self, iteration: int, stop: bool) -> None:
-        """One iteration. stop: whether this process was asked to stop; see `LossMonitor.watch`.
+        """One iteration, on the batches taken.
+
+        stop: whether this process was asked to stop; see `LossMonitor.watch`.
 
         Raises:
             NonFiniteLoss: this iteration's losses or gradients, or those of one before; nothing was updated.
         """
         self.lr = float(self.optimizer.param_groups[0]["lr"])
-        step = Step(iteration, self.lr, random_state(self.device))
+        step = Step(iteration, self.lr, random_state(self.device), self._taken)
+        self._taken = []
         losses = self._backward(step)
         self.scaler.unscale_(self.optimizer)
         grad_norm = clip_gradients(self.optimizer, self.options.clip_grad_norm)
@@ -84,8 +95,7 @@ class WeightUpdate:
         """
         options, device = self.options, self.device
         means: dict[str, Tensor] = {}
-        for index in range(options.accumulation_steps):
-            images, targets, _ = self._next_batch(step)
+        for index, (images, targets, _) in enumerate(step.batches):
             with ExitStack() as stack:
                 if index + 1 < options.accumulation_steps:
                     stack.enter_context(without_exchange(self.model))
@@ -98,15 +108,12 @@ class WeightUpdate:
                 means[name] = means[name] + mean if name in means else mean
         return means
 
-    def _next_batch(self, step: Step) -> Batch:
+    def _next_batch(self, iteration: int) -> Batch:
         began = time.perf_counter()
         batch = next(self.batches, None)
         if batch is None:
-            raise RuntimeError(
-                f"the data loader ended in iteration {step.iteration} of {self.options.max_iter}"
-            )
+            raise RuntimeError(f"the data loader ended in iteration {iteration} of {self.options.max_iter}")
         self.log.add_batch(len(batch[2]), time.perf_counter() - began)
-        step.batches.append(batch)
         return batch
 
 

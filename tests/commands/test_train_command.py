@@ -159,6 +159,22 @@ def test_a_run_is_not_resumed_on_other_classes() -> None:
         check_resumed_classes(("__background__", "a", "b"), ("__background__", "b", "a"))
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_an_image_that_breaks_in_training_ends_the_run_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    root = draw_few_shapes(tmp_path / "datasets")
+    monkeypatch.setenv("MASKRCNN_BENCHMARK_DATASETS", str(root))
+    pictures = sorted((root / "shapes" / "train").iterdir())
+    for picture in pictures[:2]:  # whole headers, so that only decoding meets them
+        picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    keys = ("OUTPUT_DIR", str(tmp_path / "run"), "DATALOADER.NUM_WORKERS", workers, "SOLVER.MAX_ITER", "8")
+    assert run_script(*command("--skip-test", *keys)) == 1
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "not an image, or truncated" in log and "ERROR: iteration " in log
+    assert "Traceback" not in log
+
+
 def test_a_run_that_diverges_ends_with_an_explanation(datasets: Path, tmp_path: Path) -> None:
     """In a process of its own, because loader workers must not keep it from ending."""
     keys = ("SOLVER.BASE_LR", "1e12", "SOLVER.CLIP_GRAD_NORM", "0.0", "DATALOADER.NUM_WORKERS", "1")

@@ -310,3 +310,11 @@ def test_a_truncated_picture_names_itself_in_training(write_coco, content, worke
     loader = load(files.entry, "DATALOADER.NUM_WORKERS", workers, "SOLVER.IMS_PER_BATCH", "1")
     with pytest.raises(DatasetError, match=r"images/\d\.png: not an image, or truncated \(300 bytes\)"):
         next(iter(loader))
+
+
+def test_a_list_that_stands_twice_is_refused(write_coco, content) -> None:
+    files = write_coco(content)
+    text = files.annotation_file.read_text()
+    files.annotation_file.write_text(text[:-1] + ',\n"annotations": []}')
+    with pytest.raises(DatasetError, match=r"instances\.json: the key 'annotations' stands twice .*1 and 2"):
+        load(files.entry)

@@ -29,6 +29,7 @@ from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
+from maskrcnn_benchmark.utils.data_fault import DataFault
 from maskrcnn_benchmark.utils.metric_writers import JsonLinesWriter
 from maskrcnn_benchmark.utils.random_state import seed_everything
 from maskrcnn_benchmark.weights.checkpoint import Checkpointer
@@ -70,9 +71,11 @@ class FakeLoader:
         empty_rank: int = -1,
         pause: float = 0.0,
         log: list[int] | None = None,
+        unreadable_image: int = -1,
     ) -> None:
         self.start, self.batch_size, self.pause = start, batch_size, pause
         self.broken_image, self.empty_rank = broken_image, empty_rank
+        self.unreadable_image = unreadable_image
         self.log = [] if log is None else log
         self.dataset = SimpleNamespace(get_img_info=lambda index: {"id": 1000 + index})
 
@@ -87,6 +90,8 @@ class FakeLoader:
             world, rank = comm.get_world_size(), comm.get_rank()
             indices = tuple(range(first, first + self.batch_size))[rank::world]
             self.log += indices
+            if self.unreadable_image in indices:
+                raise DataFault(f"{self.unreadable_image}.png: truncated")
             images = [fake_image(index) for index in indices]
             targets = [self._target(index) for index in indices]
             yield ImageList(torch.stack(images), [(SIDE, SIDE)] * len(images)), targets, indices
@@ -124,6 +129,7 @@ def train(
     clip_grad_norm: float = 0.0,
     evaluate: Callable[[bool], Mapping[str, float]] | None = None,
     log: list[int] | None = None,
+    unreadable_image: int = -1,
     hooks: Sequence[Hook] = (),
     aps: Sequence[float] = (),
     patience: int = 0,
@@ -150,7 +156,13 @@ def train(
     if resume:
         arguments.update(checkpointer.resume())
     loader = FakeLoader(
-        arguments["iteration"] * accumulation_steps, batch_size, broken_image, empty_rank, pause, log
+        arguments["iteration"] * accumulation_steps,
+        batch_size,
+        broken_image,
+        empty_rank,
+        pause,
+        log,
+        unreadable_image,
     )
     options = TrainOptions(
         max_iter,

@@ -10,6 +10,7 @@ import torch
 from engine.fake_run import FakeDetector, train
 from torch import nn
 
+from maskrcnn_benchmark.utils.data_fault import DataFault
 from maskrcnn_benchmark.utils.metric_writers import read_metrics
 from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 from maskrcnn_benchmark.weights.provenance import provenance_of
@@ -57,6 +58,36 @@ def test_resume_from_a_periodic_checkpoint_after_a_crash(tmp_path: Path) -> None
     assert_same(dict(train(parts, 10, resume=True)[1].state_dict()), dict(whole.state_dict()))
     iterations = [r["iteration"] for r in read_metrics(parts / "metrics.jsonl") if r["kind"] == "train"]
     assert iterations == [3, 6, 9, 10]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_fault_of_the_data_leaves_a_checkpoint_from_before(tmp_path: Path, steps: int) -> None:
+    """Continued once the data are mended, it is the run that never met the fault."""
+    whole = train(tmp_path / "whole", 6, accumulation_steps=steps)[1]
+    parts, fault = tmp_path / "parts", {"unreadable_image": 4 * steps * 5 - 1, "accumulation_steps": steps}
+    with pytest.raises(
+        DataFault, match=r"iteration 5: .*png: truncated\n.* model_0000004\.pth: mend .*resume"
+    ):
+        train(parts, 6, **fault)
+    assert (parts / "last_checkpoint").read_text() == "model_0000004.pth"
+    assert read_checkpoint(parts / "model_0000004.pth")["iteration"] == 4
+    resumed = train(parts, 6, resume=True, accumulation_steps=steps)[1]
+    assert_same(dict(resumed.state_dict()), dict(whole.state_dict()))
+
+
+def test_a_fault_before_anything_was_done_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataFault, match=r"^iteration 1: 0\.png: truncated$"):
+        train(tmp_path / "run", 6, unreadable_image=0)
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
+def test_a_fault_in_an_evaluation_leaves_a_checkpoint(tmp_path: Path) -> None:
+    def evaluate(is_last: bool) -> dict[str, float]:
+        raise DataFault("val.png: truncated")
+
+    with pytest.raises(DataFault, match=r"evaluation after iteration 2: val\.png: truncated"):
+        train(tmp_path / "run", 6, eval_period=2, evaluate=evaluate)
+    assert (tmp_path / "run" / "model_0000002.pth").exists()
 
 
 def test_evaluation_leaves_no_trace_in_the_random_numbers(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from maskrcnn_benchmark.utils.data_fault import DataFault
 
-class DatasetError(ValueError):
+
+class DatasetError(DataFault):
     """A dataset that cannot be used; the message names file, id, reason and mend, one problem a line."""
 
 

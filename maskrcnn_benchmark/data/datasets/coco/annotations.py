@@ -7,7 +7,6 @@ growing its own copy of millions of Python objects.
 from __future__ import annotations
 
 import gc
-import json
 import os
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskrcnn_benchmark.config.unique_keys import RepeatedKeyError, load_json
 from maskrcnn_benchmark.data.datasets.box_rule import BoxCounts, apply_box_rule
 from maskrcnn_benchmark.data.datasets.coco.file_kinds import other_kind, take_whole_numbers
 from maskrcnn_benchmark.data.datasets.coco.segments import SegmentReader, Segments
@@ -105,7 +105,9 @@ def _load_json(path: str) -> Record:
         )
     with open(path, "rb") as file, _no_garbage_collection():
         try:
-            content = json.load(file)
+            content = load_json(file.read())
+        except RepeatedKeyError as error:
+            raise DatasetError(f"{path}: {error}") from error
         except ValueError as error:
             raise DatasetError(f"{path}: not valid json ({error}); write the file again") from error
     names = ("images", "annotations", "categories")
