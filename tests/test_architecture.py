@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +35,12 @@ HEIGHT = {
 FLOORS = {"benchmark": {"": 0, "measure": 1, "report": 1, "run": 2}}
 FORBIDDEN_NAMES = ("utils.py", "misc", "helper")
 # Paths of old that user code imports: a line or two that lead to where things are now.
-DOORS = {"maskrcnn_benchmark.config.paths_catalog", "maskrcnn_benchmark.utils.checkpoint"}
+DOORS = {
+    "maskrcnn_benchmark.config.paths_catalog",
+    "maskrcnn_benchmark.data.datasets.evaluation.coco",
+    "maskrcnn_benchmark.models.load",
+    "maskrcnn_benchmark.utils.checkpoint",
+}
 CFG_NAMES = ("cfg", "_cfg")
 BUILDERS = ("build_", "make_", "_build_", "_make_")
 # The family's signatures that take the config.
@@ -113,6 +119,16 @@ def test_imports_run_downward(module: str) -> None:
         return
     upward = [name for name in sorted(imports_of(MODULES[module])) if not downward(module, name)]
     assert not upward, f"{module} imports {', '.join(upward)}, which does not lie below it"
+
+
+@pytest.mark.parametrize("module", sorted(DOORS))
+def test_doors_open_and_hold_nothing_of_their_own(module: str) -> None:
+    found = importlib.import_module(module)
+    assert found.__all__ and all(hasattr(found, name) for name in found.__all__)
+    _, *statements = tree_of(MODULES[module]).body  # without the docstring
+    assert all(isinstance(each, (ast.ImportFrom, ast.Assign)) for each in statements)
+    code = MODULES[module].read_text(encoding="utf-8").splitlines()
+    assert len([line for line in code if line.strip()]) <= 8
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if part_of(m) == "engine"])

@@ -13,6 +13,7 @@ ENTRY_POINTS = {
     "maskrcnn_benchmark.data.datasets.coco": ["COCODataset"],
     "maskrcnn_benchmark.data.datasets.concat_dataset": ["ConcatDataset"],
     "maskrcnn_benchmark.data.datasets.evaluation": ["evaluate"],
+    "maskrcnn_benchmark.data.datasets.evaluation.coco": ["coco_evaluation"],
     "maskrcnn_benchmark.data.samplers": [
         "DistributedSampler",
         "GroupedBatchSampler",
@@ -27,6 +28,7 @@ ENTRY_POINTS = {
     "maskrcnn_benchmark.modeling.registry": ["BACKBONES", "ROI_BOX_FEATURE_EXTRACTORS", "RPN_HEADS"],
     "maskrcnn_benchmark.modeling.roi_heads.roi_heads": ["build_roi_heads"],
     "maskrcnn_benchmark.modeling.rpn.rpn": ["build_rpn"],
+    "maskrcnn_benchmark.models.load": ["load_detector"],
     "maskrcnn_benchmark.solver": ["make_lr_scheduler", "make_optimizer"],
     "maskrcnn_benchmark.structures.bounding_box": ["BoxList"],
     "maskrcnn_benchmark.structures.boxlist_ops": [
