@@ -10,8 +10,8 @@ from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.fold import PixelStatistics, adapt_batch_norm_eps, fold_pixels
 from maskrcnn_benchmark.weights.load_checks import check_finite
-from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import unwrap
 
 # What the family's networks take for an image: the defaults of INPUT.PIXEL_MEAN and PIXEL_STD.
 FAMILY_PIXELS = PixelStatistics("bgr", (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
@@ -27,7 +27,7 @@ def rewrite(raw: RawFile, body: str = "", pixels: PixelStatistics = FAMILY_PIXEL
         ValueError: of another body, not finite, or of no project that is known here.
     """
     where = f"weights of {raw.path}"
-    state = strip_prefix_if_present(raw.state)
+    state = unwrap(raw).state
     check_finite(state, where)
     found = convert(state) or _of_the_family(raw, where)
     name = found.body or recognize_body(found.state)
@@ -68,7 +68,7 @@ def _settings_of(pixels: PixelStatistics) -> tuple[tuple[str, object], ...]:
 
 def _of_the_family(raw: RawFile, where: str) -> Converted:
     """A detector or body whose names are this project's already."""
-    state = strip_prefix_if_present(raw.state)
+    state = unwrap(raw).state
     body = recognize_body(state)
     if body is None:
         raise ValueError(

@@ -11,11 +11,12 @@ from torch import Tensor
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.matching import is_derived, shortened, strip_prefix_if_present
+from maskrcnn_benchmark.weights.matching import is_derived, shortened
 from maskrcnn_benchmark.weights.provenance import Provenance, provenance_of
 from maskrcnn_benchmark.weights.publish import once_each
 from maskrcnn_benchmark.weights.sources.catalogue import entries
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import unwrap
 
 STATISTICS = ("running_mean", "running_var")
 SHOWN_CLASSES = 10
@@ -27,6 +28,7 @@ class Inspection:
 
     parameters: elements of all weights; tensors under two names count once, statistics of batch norms and
     anchors not. published: the catalogue's entry of a file with this name.
+    notes: on how the weights lie in it.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Inspection:
     provenance: Provenance
     not_finite: Sequence[str]
     published: str = ""
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
@@ -57,6 +60,7 @@ class Inspection:
             ("metrics", self._metrics()),
             ("config", "inside" if self.provenance.config else "none inside: give --config-file"),
             ("needs", ", ".join(f"{key} {value}" for key, value in self.provenance.requires)),
+            *(("note", note) for note in self.notes),
             ("NaN or infinite", shortened(self.not_finite) if self.not_finite else ""),
         ]
         return "\n".join(f"{title:<12} {text}" for title, text in facts if text)
@@ -82,7 +86,8 @@ def inspect(raw: RawFile) -> Inspection:
     Raises ValueError where it holds no tensors or was written by a newer version of this project.
     """
     provenance = provenance_of(raw)
-    state = strip_prefix_if_present(raw.state)
+    unwrapped = unwrap(raw)
+    state = unwrapped.state
     converted = None if provenance.is_own else convert(state)
     if provenance.is_own:
         source = f"this project's, format {provenance.version}"
@@ -110,6 +115,7 @@ def inspect(raw: RawFile) -> Inspection:
             if tensor.is_floating_point() and not tensor.isfinite().all()
         ],
         published=published_as(raw.path.name),
+        notes=unwrapped.notes,
     )
 
 

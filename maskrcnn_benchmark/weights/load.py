@@ -31,6 +31,7 @@ from maskrcnn_benchmark.weights.matching import (
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import Unwrapped, unwrap
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
 
@@ -77,7 +78,7 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     where = f"weights of {raw.path}"
     report = LoadReport(path=str(raw.path))
     report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
-    given = _under_our_names(raw, options, report, where)
+    given = _under_our_names(raw, unwrap(raw, model.state_dict().keys()), options, report, where)
     check_finite(given.state, where)
     state = without_anchors(in_single_precision(given.state, report), model, report)
     may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
@@ -120,10 +121,14 @@ class _Given:
     converted: Converted | None = None
 
 
-def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, where: str) -> _Given:
+def _under_our_names(
+    raw: RawFile, unwrapped: Unwrapped, options: LoadOptions, report: LoadReport, where: str
+) -> _Given:
     """What `raw` gives; its source goes into the report."""
     provenance = provenance_of(raw)
-    state = strip_prefix_if_present(raw.state)
+    state = unwrapped.state
+    report.dropped = unwrapped.dropped
+    report.notes += unwrapped.notes
     if provenance.is_own:
         version = f"format {provenance.version}" if provenance.version else "older than numbered formats"
         report.source = f"this project's {raw.kind}, {version}"
@@ -141,7 +146,8 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
                 "trained is not known, its values are taken as they are; give the whole classifier"
             )
         return _Given(strip_prefix_if_present(state, BODY_PREFIX))
-    report.source, report.dropped = converted.source, converted.dropped
+    report.source = converted.source
+    report.dropped += converted.dropped
     report.notes += converted.notes
     _check_requirements(converted.requires, options, report, where)
     state = strip_prefix_if_present(converted.state, BODY_PREFIX)
@@ -149,7 +155,8 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
 
 
 def _is_extra(raw: RawFile, key: str) -> bool:
-    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
+    is_weights = raw.found_state.place[:1] == (key,)
+    return key not in NOT_EXTRA and not is_weights and not isinstance(raw.content[key], Tensor)
 
 
 def _check_requirements(

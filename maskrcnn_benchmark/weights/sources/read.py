@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from maskrcnn_benchmark.utils.plain_file import first_line, load_plain
+from maskrcnn_benchmark.weights.sources.find_state import FoundState, find_state
 from maskrcnn_benchmark.weights.sources.restricted_pickle import ForbiddenPickleError, load_arrays
 
 TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, PICKLE = "PyTorch file", "old PyTorch file", "safetensors", "pickle"
@@ -23,8 +25,6 @@ ZIP_START = b"PK\x03\x04"
 # A pickle of torch's magic number, with which its files before 1.6 begin.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 GIT_LFS_START = b"version https://git-lfs"
-# Where the weights lie in a file's dictionary; without any of these names it is the weights itself.
-STATE_NAMES = ("model", "state_dict", "blobs")
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class RawFile:
     content: dict[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
+    @cached_property
+    def found_state(self) -> FoundState:
+        """The weights and where they are."""
+        return find_state(self.content)
+
     @property
     def state(self) -> dict[str, Tensor]:
-        """The weights: under `model`, `state_dict` or `blobs`, or the whole content.
+        """The weights, under the names in the file.
 
         Raises ValueError where there is no tensor.
         """
-        found = next(
-            (self.content[name] for name in STATE_NAMES if isinstance(self.content.get(name), dict)),
-            self.content,
-        )
-        state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-        if not state:
+        if not self.found_state.state:
             raise ValueError(f"weights file {str(self.path)!r} holds no tensors")
-        return state
+        return dict(self.found_state.state)
 
 
 def read_weights(f: str | os.PathLike[str]) -> RawFile:
