@@ -27,6 +27,7 @@ from maskrcnn_benchmark.weights.matching import (
     WeightMatch,
     match_state,
     shared_names,
+    shortened,
     strip_prefix_if_present,
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
@@ -78,6 +79,8 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     where = f"weights of {raw.path}"
     report = LoadReport(path=str(raw.path))
     report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
+    if raw.skipped:
+        report.notes.append(f"in the file beside weights and plain values, skipped: {shortened(raw.skipped)}")
     given = _under_our_names(raw, unwrap(raw, model.state_dict().keys()), options, report, where)
     check_finite(given.state, where)
     state = without_anchors(in_single_precision(given.state, report), model, report)

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from maskrcnn_benchmark.utils.plain_file import first_line, load_plain
 from maskrcnn_benchmark.weights.sources.find_state import FoundState, find_state
-from maskrcnn_benchmark.weights.sources.restricted_pickle import ForbiddenPickleError, load_arrays
+from maskrcnn_benchmark.weights.sources.restricted_pickle import (
+    ADMITTED_BESIDE_TENSORS,
+    load_arrays,
+    opened,
+)
+from maskrcnn_benchmark.weights.sources.stand_ins import ForbiddenPickleError
 
 TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, PICKLE = "PyTorch file", "old PyTorch file", "safetensors", "pickle"
 WHAT = "weights file"  # what messages call it
@@ -32,13 +37,15 @@ class RawFile:
     """What a weights file holds, on the CPU.
 
     kind: one of the four names above. content: the file's dictionary as it is, numpy arrays as tensors.
-    metadata: the text that a safetensors file carries beside its tensors.
+    metadata: the text that a safetensors file carries beside its tensors. skipped: what it holds beside
+    tensors and plain values, by place and class; harmless and not read.
     """
 
     path: Path
     kind: str
     content: dict[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @cached_property
     def found_state(self) -> FoundState:
@@ -68,10 +75,10 @@ def read_weights(f: str | os.PathLike[str]) -> RawFile:
     _refuse_what_is_no_weights_file(start, where)
     if start.startswith((ZIP_START, LEGACY_START)):
         kind = TORCH_ZIP if start.startswith(ZIP_START) else TORCH_LEGACY
-        return RawFile(path, kind, load_plain(path, WHAT))
+        return _opened(path, kind, load_plain(path, WHAT, ADMITTED_BESIDE_TENSORS), where)
     if _is_safetensors(start):
         return _read_safetensors(path, start, where)
-    return RawFile(path, PICKLE, _read_pickle(path, where))
+    return _opened(path, PICKLE, _read_pickle(path, where), where)
 
 
 def _start_of(path: Path, where: str) -> bytes:
@@ -130,10 +137,16 @@ def _read_safetensors(path: Path, start: bytes, where: str) -> RawFile:
         ) from error
 
 
-def _read_pickle(path: Path, where: str) -> dict[str, Any]:
+def _opened(path: Path, kind: str, data: Any, where: str) -> RawFile:
+    skipped: list[str] = []
+    content = _dictionary(_tensors_for_arrays(opened(data, skipped)), where)
+    return RawFile(path, kind, content, skipped=tuple(skipped))
+
+
+def _read_pickle(path: Path, where: str) -> Any:
     try:
         with path.open("rb") as file:
-            data = load_arrays(file)
+            return load_arrays(file)
     except ForbiddenPickleError as error:
         raise ValueError(
             f"{where} is a pickle of more than arrays and plain values: {error}; nothing in it was executed"
@@ -143,7 +156,6 @@ def _read_pickle(path: Path, where: str) -> dict[str, Any]:
             f"{where} is truncated, damaged, or no weights file at all (PyTorch, safetensors or a pickle of "
             f"arrays): {first_line(error)}"
         ) from error
-    return _dictionary(_tensors_for_arrays(data), where)
 
 
 def _dictionary(data: Any, where: str) -> dict[str, Any]:
