@@ -11,6 +11,7 @@ from torch import Tensor
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.load_checks import with_arithmetic
 from maskrcnn_benchmark.weights.matching import is_derived, shortened
 from maskrcnn_benchmark.weights.provenance import Provenance, provenance_of
 from maskrcnn_benchmark.weights.publish import once_each
@@ -111,7 +112,7 @@ def inspect(raw: RawFile) -> Inspection:
         provenance=provenance,
         not_finite=[
             name
-            for name, tensor in state.items()
+            for name, tensor in ((name, with_arithmetic(tensor)) for name, tensor in state.items())
             if tensor.is_floating_point() and not tensor.isfinite().all()
         ],
         published=published_as(raw.path.name),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -81,9 +81,12 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
     if raw.skipped:
         report.notes.append(f"in the file beside weights and plain values, skipped: {shortened(raw.skipped)}")
-    given = _under_our_names(raw, unwrap(raw, model.state_dict().keys()), options, report, where)
-    check_finite(given.state, where)
-    state = without_anchors(in_single_precision(given.state, report), model, report)
+    unwrapped = unwrap(raw, model.state_dict().keys())
+    report.notes += unwrapped.notes
+    given_state = in_single_precision(unwrapped.state, report.notes, where)
+    check_finite(given_state, where)
+    given = _under_our_names(raw, replace(unwrapped, state=given_state), options, report, where)
+    state = without_anchors(given.state, model, report)
     may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
     state, report.classes = fit_classes(
         state, given.class_names, model, options.class_names, may_begin_anew, report.warnings, where
@@ -131,7 +134,6 @@ def _under_our_names(
     provenance = provenance_of(raw)
     state = unwrapped.state
     report.dropped = unwrapped.dropped
-    report.notes += unwrapped.notes
     if provenance.is_own:
         version = f"format {provenance.version}" if provenance.version else "older than numbered formats"
         report.source = f"this project's {raw.kind}, {version}"
