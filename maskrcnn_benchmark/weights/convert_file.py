@@ -9,6 +9,7 @@ from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.fold import PixelStatistics, adapt_batch_norm_eps, fold_pixels
+from maskrcnn_benchmark.weights.foreign_detectors import refuse_foreign_detector
 from maskrcnn_benchmark.weights.load_checks import check_finite, in_single_precision
 from maskrcnn_benchmark.weights.sources.read import RawFile
 from maskrcnn_benchmark.weights.unwrap import unwrap
@@ -24,11 +25,13 @@ def rewrite(raw: RawFile, body: str = "", pixels: PixelStatistics = FAMILY_PIXEL
         body: what the file must be ("V-39"); "" accepts any.
 
     Raises:
-        ValueError: of another body, not finite, or of no project that is known here.
+        ValueError: of another body, not finite, a detector that is not converted, or of no project that is
+            known here.
     """
     where = f"weights of {raw.path}"
     state = in_single_precision(unwrap(raw).state, [], where)
     check_finite(state, where)
+    refuse_foreign_detector(state, where)
     found = convert(state) or _of_the_family(state, raw.kind, where)
     name = found.body or recognize_body(found.state)
     if body and name != body:

@@ -11,6 +11,7 @@ from torch import Tensor
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.foreign_detectors import foreign_detector
 from maskrcnn_benchmark.weights.load_checks import with_arithmetic
 from maskrcnn_benchmark.weights.matching import is_derived, shortened
 from maskrcnn_benchmark.weights.provenance import Provenance, provenance_of
@@ -90,8 +91,11 @@ def inspect(raw: RawFile) -> Inspection:
     unwrapped = unwrap(raw)
     state = unwrapped.state
     converted = None if provenance.is_own else convert(state)
+    foreign = None if provenance.is_own else foreign_detector(state)
     if provenance.is_own:
         source = f"this project's, format {provenance.version}"
+    elif foreign:
+        source = f"{foreign.name}; not converted, other there: {'; '.join(foreign.differs)}"
     else:
         source = converted.source if converted else "names of this project's family, or unknown ones"
     ours = converted.state if converted else state
@@ -103,12 +107,14 @@ def inspect(raw: RawFile) -> Inspection:
         size=raw.path.stat().st_size,
         kind=raw.kind,
         source=source,
-        architecture=architecture_of(ours, converted.body if converted else None),
+        architecture=foreign.name
+        if foreign
+        else architecture_of(ours, converted.body if converted else None),
         tensors=len(state),
         parameters=sum(tensor.numel() for name, tensor in distinct.items() if _is_parameter(name)),
         types=Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values()),
         classes=count,
-        class_names=None if count is None else names_of_file(recorded, count),
+        class_names=None if count is None or foreign else names_of_file(recorded, count),
         provenance=provenance,
         not_finite=[
             name

@@ -15,6 +15,7 @@ from maskrcnn_benchmark.weights.classes import fit_classes
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels, pixel_statistics
+from maskrcnn_benchmark.weights.foreign_detectors import refuse_foreign_detector
 from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
@@ -83,6 +84,8 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
         report.notes.append(f"in the file beside weights and plain values, skipped: {shortened(raw.skipped)}")
     unwrapped = unwrap(raw, model.state_dict().keys())
     report.notes += unwrapped.notes
+    if not provenance_of(raw).is_own and not unwrapped.state.keys() <= model.state_dict().keys():
+        refuse_foreign_detector(unwrapped.state, where)
     given_state = in_single_precision(unwrapped.state, report.notes, where)
     check_finite(given_state, where)
     given = _under_our_names(raw, replace(unwrapped, state=given_state), options, report, where)

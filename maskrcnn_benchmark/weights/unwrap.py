@@ -11,6 +11,7 @@ from torch import Tensor
 from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.converters import convert
+from maskrcnn_benchmark.weights.foreign_detectors import foreign_detector
 from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.sources.find_state import AVERAGE
 from maskrcnn_benchmark.weights.sources.read import RawFile
@@ -125,7 +126,7 @@ def _is_known(state: Mapping[str, Tensor], own: frozenset[str]) -> bool:
         return False  # the recognisers below overlook this prefix
     if any(name.startswith(BODY_PREFIX) for name in state) or not own.isdisjoint(state):
         return True
-    return recognize_body(state) is not None or convert(state) is not None
+    return any(recognize(state) is not None for recognize in (recognize_body, convert, foreign_detector))
 
 
 def _with_bare_bodys(names: Collection[str]) -> frozenset[str]:
