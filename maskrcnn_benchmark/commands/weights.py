@@ -26,12 +26,12 @@ from maskrcnn_benchmark.weights.compare_files import difference
 from maskrcnn_benchmark.weights.convert_file import rewrite
 from maskrcnn_benchmark.weights.inspect_file import inspect
 from maskrcnn_benchmark.weights.load_checks import check_finite
-from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import SUFFIX, publish_from, save_publishable
 from maskrcnn_benchmark.weights.sources.catalogue import CATALOG, entries
 from maskrcnn_benchmark.weights.sources.read import read_weights
 from maskrcnn_benchmark.weights.sources.resolve import cached, read_named, resolve_weights
+from maskrcnn_benchmark.weights.unwrap import unwrap
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,14 +88,14 @@ def strip(src: str, dst: str, config_file: str, classes: str) -> None:
     if classes:
         names = with_background(json.loads(Path(classes).read_text(encoding="utf-8")))
         provenance = replace(provenance, class_names=names)
-    state = strip_prefix_if_present(raw.state)
+    state = unwrap(raw).state
     check_finite(state, f"weights of {raw.path}")
     publish_from(dst, state, provenance)
     print(inspect(read_weights(dst)))
 
 
 def diff(first: str, second: str) -> int:
-    states = [strip_prefix_if_present(read_named(name).state) for name in (first, second)]
+    states = [unwrap(read_named(name)).state for name in (first, second)]
     found = difference(*states)
     print(found)
     return int(not found.is_none)

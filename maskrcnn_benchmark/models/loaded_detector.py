@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from maskrcnn_benchmark.config import ConfigNode, load_config_text
-from maskrcnn_benchmark.data.datasets.image_file import read_image
 from maskrcnn_benchmark.data.transforms.transforms import Resize
 from maskrcnn_benchmark.engine.precision import Precision, resolve_precision, set_precision
 from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
+from maskrcnn_benchmark.models.image_input import Image, as_pixels
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.image_list import to_image_list
 from maskrcnn_benchmark.utils.device import resolve_device
@@ -24,8 +23,6 @@ from maskrcnn_benchmark.weights.load import LoadOptions, Purpose, load_weights
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.publish import config_inside
 from maskrcnn_benchmark.weights.sources.resolve import read_named
-
-Image = str | os.PathLike[str] | np.ndarray | Tensor
 
 
 class LoadedDetector:
@@ -67,20 +64,20 @@ class LoadedDetector:
         """Detections of images, each in the image's own frame.
 
         Args:
-            images: one or several; a path, an array [H, W, 3] of uint8 in blue, green, red (as cv2.imread
-                gives), or a tensor [3, H, W] of such.
+            images: one, or a list or tuple of several; a path, a PIL image, an array [H, W, 3] of uint8 in
+                blue, green, red (as cv2.imread gives), or a tensor [3, H, W] of such.
 
         Returns:
             A BoxList an image, on the CPU, by descending score, with scores, labels and, with a mask head,
             mask (probabilities [n, 1, M, M]; `layers.mask_ops.paste_masks_rle` pastes them into the image).
 
         Raises:
-            ValueError: a file that is no image, or an array of another kind.
+            ValueError: a file that is no image, or pixels of another kind; it says which, and what to give.
         """
         several: Sequence[Any] = images if isinstance(images, (list, tuple)) else [images]
         device = self.model.pixel_mean.device
         found = []
-        for image in [_as_pixels(each, self.config.INPUT.PIXEL_BITS) for each in several]:
+        for image in _all_as_pixels(several, self.config.INPUT.PIXEL_BITS):
             batch = to_image_list([self._resize(image)], self.model.size_divisible).to(device)
             with self.precision.autocast(device):
                 (boxes,) = self.model(batch)
@@ -95,20 +92,24 @@ class LoadedDetector:
 
 
 def load_detector(
-    file: str | os.PathLike[str], device: str = "auto", options: Sequence[str] = ()
+    file: str | os.PathLike[str],
+    device: str | torch.device = "auto",
+    options: Sequence[object] | Mapping[str, object] = (),
 ) -> LoadedDetector:
     """The detector that a checkpoint or published file of this project holds.
 
     Args:
-        file: a path, or a catalog://, https:// or hf:// name. device: as MODEL.DEVICE.
-        options: config keys and values, such as ["MODEL.ROI_HEADS.SCORE_THRESH", "0.5"]; with
-            ["IMPORTS", "('my_module',)"], your own module is imported first.
+        file: a path, or a catalog://, https:// or hf:// name. device: as MODEL.DEVICE, or a torch.device.
+        options: config keys and values, such as {"MODEL.ROI_HEADS.SCORE_THRESH": 0.5}, or a list of them in
+            turn, as on a command line; with {"IMPORTS": ("my_module",)}, your own module is imported first.
 
     Raises:
-        ValueError: the file cannot be used, is a body alone, or holds no config; the message says what to do.
+        ValueError: device or options are something else; the file cannot be used, is a body alone, or holds
+            no config; the message says what to do.
     """
+    chosen = [*_as_list(options), "MODEL.DEVICE", _device_name(device)]
     raw = read_named(file)
-    config = load_config_text(config_inside(raw), str(raw.path), [*options, "MODEL.DEVICE", device])
+    config = load_config_text(config_inside(raw), str(raw.path), chosen)
     detector = _build_detector(config, provenance_of(raw).class_names)
     load_weights(detector.model, raw, LoadOptions(Purpose.USE))
     return detector
@@ -124,17 +125,35 @@ def _build_detector(cfg: ConfigNode, class_names: tuple[str, ...] | None) -> Loa
     return LoadedDetector(model, cfg, class_names, *sizes, precision)
 
 
-def _as_pixels(image: Image, pixel_bits: int) -> Tensor:
-    """uint8 [3, H, W] in blue, green, red. pixel_bits: as INPUT.PIXEL_BITS, for files."""
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(os.fspath(image), pixel_bits=pixel_bits)
-    if isinstance(image, np.ndarray):
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).movedim(-1, 0)
-    else:
-        tensor = image
-    if tensor.dtype != torch.uint8 or tensor.dim() != 3 or tensor.shape[0] != 3:
+def _all_as_pixels(images: Sequence[Any], pixel_bits: int) -> list[Tensor]:
+    """Every image as pixels, before the first is computed with; a refusal says which one it is about."""
+    pixels = []
+    for number, image in enumerate(images):
+        try:
+            pixels.append(as_pixels(image, pixel_bits))
+        except ValueError as error:
+            if len(images) == 1:
+                raise
+            raise ValueError(f"images[{number}]: {error}") from error
+    return pixels
+
+
+def _as_list(options: object) -> list[Any]:
+    """Keys and values in turn."""
+    if isinstance(options, Mapping):
+        return [item for pair in options.items() for item in pair]
+    if not isinstance(options, (list, tuple)):
         raise ValueError(
-            f"an image of shape {tuple(image.shape)} and dtype {image.dtype}: give an array [H, W, 3] or a "
-            "tensor [3, H, W] of uint8, its channels in blue, green, red"
+            f"options = {options!r}: a dictionary of config keys and values, such as "
+            '{"MODEL.ROI_HEADS.SCORE_THRESH": 0.5}, or a list of them in turn'
         )
-    return tensor
+    return list(options)
+
+
+def _device_name(device: object) -> str:
+    """As MODEL.DEVICE has it; "cpu:0" is the CPU."""
+    if not isinstance(device, (str, torch.device)):
+        raise ValueError(f"device = {device!r}: give 'auto', 'cpu', 'cuda', 'cuda:0', or a torch.device")
+    if isinstance(device, torch.device):
+        return "cpu" if device.type == "cpu" else str(device)
+    return device

@@ -25,10 +25,13 @@ def save_plain(path: str | os.PathLike[str], data: dict[str, Any]) -> None:
         torch.save(data, file)
 
 
-def load_plain(path: str | os.PathLike[str], what: str = "file") -> dict[str, Any]:
+def load_plain(
+    path: str | os.PathLike[str], what: str = "file", stand_ins: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The dictionary that a file of `torch.save` holds, on the CPU; nothing in the file is executed.
 
-    what: what a message calls the file.
+    what: what a message calls the file. stand_ins: what to make of names that torch does not admit, by full
+    name ("argparse.Namespace").
 
     Raises:
         ValueError: the file cannot be opened, is damaged, or holds anything but tensors and plain values.
@@ -39,19 +42,27 @@ def load_plain(path: str | os.PathLike[str], what: str = "file") -> dict[str, An
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error}") from error
     with file:
-        data = _load_without_code(file, where)
+        data = _load_without_code(file, where, stand_ins or {})
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} holds a {type(data).__name__} instead of a dictionary")
     return dict(data)
 
 
-def _load_without_code(file: IO[bytes], where: str) -> Any:
+def _load_without_code(file: IO[bytes], where: str, stand_ins: Mapping[str, Any]) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            if not stand_ins:
+                raise
+        file.seek(0)
+        with torch.serialization.safe_globals([(value, name) for name, value in stand_ins.items()]):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{where} is not one of tensors and plain values alone, or it is damaged; nothing in it was "
-            f"executed. {_torch_reason(error)}"
+            f"{where} is not one of tensors and plain values alone, or it is damaged; have its state_dict() "
+            f"saved alone, with torch.save(model.state_dict(), FILE); nothing in it was executed. "
+            f"{_torch_reason(error)}"
         ) from error
     except Exception as error:  # a damaged file can end torch's reader in any way
         if "TorchScript" in str(error):

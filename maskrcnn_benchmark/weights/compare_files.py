@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from maskrcnn_benchmark.weights.load_checks import with_arithmetic
 from maskrcnn_benchmark.weights.matching import shortened
 
 SHOWN = 12
@@ -54,7 +55,7 @@ def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Dif
     values = []
     shapes = []
     for name in both:
-        one, other = first[name], second[name]
+        one, other = with_arithmetic(first[name]), with_arithmetic(second[name])
         if one.shape != other.shape:
             shapes.append((name, tuple(one.shape), tuple(other.shape)))
         elif not one.equal(other) and one.numel() > 0:

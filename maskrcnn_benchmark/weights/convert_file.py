@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from maskrcnn_benchmark.modeling.backbone.body import BODY_PREFIX
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.fold import PixelStatistics, adapt_batch_norm_eps, fold_pixels
-from maskrcnn_benchmark.weights.load_checks import check_finite
-from maskrcnn_benchmark.weights.matching import strip_prefix_if_present
+from maskrcnn_benchmark.weights.foreign_detectors import refuse_foreign_detector
+from maskrcnn_benchmark.weights.load_checks import check_finite, in_single_precision
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import unwrap
 
 # What the family's networks take for an image: the defaults of INPUT.PIXEL_MEAN and PIXEL_STD.
 FAMILY_PIXELS = PixelStatistics("bgr", (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
@@ -24,18 +25,18 @@ def rewrite(raw: RawFile, body: str = "", pixels: PixelStatistics = FAMILY_PIXEL
         body: what the file must be ("V-39"); "" accepts any.
 
     Raises:
-        ValueError: of another body, not finite, or of no project that is known here.
+        ValueError: of another body, not finite, a detector that is not converted, or of no project that is
+            known here.
     """
     where = f"weights of {raw.path}"
-    state = strip_prefix_if_present(raw.state)
+    state = in_single_precision(unwrap(raw).state, [], where)
     check_finite(state, where)
-    found = convert(state) or _of_the_family(raw, where)
+    refuse_foreign_detector(state, where)
+    found = convert(state) or _of_the_family(state, raw.kind, where)
     name = found.body or recognize_body(found.state)
     if body and name != body:
         raise ValueError(f"{where}: this file is {name or 'of an unknown body'}, not {body}")
-    weights = {
-        key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in found.state.items()
-    }
+    weights = dict(found.state)
     try:
         if found.pixels is not None:
             weights = fold_pixels(weights, found.pixels, pixels)
@@ -66,9 +67,8 @@ def _settings_of(pixels: PixelStatistics) -> tuple[tuple[str, object], ...]:
     )
 
 
-def _of_the_family(raw: RawFile, where: str) -> Converted:
+def _of_the_family(state: dict[str, Tensor], kind: str, where: str) -> Converted:
     """A detector or body whose names are this project's already."""
-    state = strip_prefix_if_present(raw.state)
     body = recognize_body(state)
     if body is None:
         raise ValueError(
@@ -78,5 +78,5 @@ def _of_the_family(raw: RawFile, where: str) -> Converted:
     if not any(name.startswith(BODY_PREFIX) for name in state):
         state = {BODY_PREFIX + name: tensor for name, tensor in state.items()}
     is_detector = not all(name.startswith(BODY_PREFIX) for name in state)
-    source = f"{raw.kind} in the family's names"
+    source = f"{kind} in the family's names"
     return Converted(state, source, body, is_detector, 0.0, None, ())

@@ -11,11 +11,14 @@ from torch import Tensor
 from maskrcnn_benchmark.weights.architecture import recognize_body
 from maskrcnn_benchmark.weights.classes import class_count, names_of_file
 from maskrcnn_benchmark.weights.converters import convert
-from maskrcnn_benchmark.weights.matching import is_derived, shortened, strip_prefix_if_present
+from maskrcnn_benchmark.weights.foreign_detectors import foreign_detector
+from maskrcnn_benchmark.weights.load_checks import with_arithmetic
+from maskrcnn_benchmark.weights.matching import is_derived, shortened
 from maskrcnn_benchmark.weights.provenance import Provenance, provenance_of
 from maskrcnn_benchmark.weights.publish import once_each
 from maskrcnn_benchmark.weights.sources.catalogue import entries
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import unwrap
 
 STATISTICS = ("running_mean", "running_var")
 SHOWN_CLASSES = 10
@@ -27,6 +30,7 @@ class Inspection:
 
     parameters: elements of all weights; tensors under two names count once, statistics of batch norms and
     anchors not. published: the catalogue's entry of a file with this name.
+    notes: on how the weights lie in it.
     """
 
     path: str
@@ -42,6 +46,7 @@ class Inspection:
     provenance: Provenance
     not_finite: Sequence[str]
     published: str = ""
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         types = ", ".join(f"{count} {name}" for name, count in self.types.items())
@@ -57,6 +62,7 @@ class Inspection:
             ("metrics", self._metrics()),
             ("config", "inside" if self.provenance.config else "none inside: give --config-file"),
             ("needs", ", ".join(f"{key} {value}" for key, value in self.provenance.requires)),
+            *(("note", note) for note in self.notes),
             ("NaN or infinite", shortened(self.not_finite) if self.not_finite else ""),
         ]
         return "\n".join(f"{title:<12} {text}" for title, text in facts if text)
@@ -82,10 +88,14 @@ def inspect(raw: RawFile) -> Inspection:
     Raises ValueError where it holds no tensors or was written by a newer version of this project.
     """
     provenance = provenance_of(raw)
-    state = strip_prefix_if_present(raw.state)
+    unwrapped = unwrap(raw)
+    state = unwrapped.state
     converted = None if provenance.is_own else convert(state)
+    foreign = None if provenance.is_own else foreign_detector(state)
     if provenance.is_own:
         source = f"this project's, format {provenance.version}"
+    elif foreign:
+        source = f"{foreign.name}; not converted, other there: {'; '.join(foreign.differs)}"
     else:
         source = converted.source if converted else "names of this project's family, or unknown ones"
     ours = converted.state if converted else state
@@ -97,19 +107,22 @@ def inspect(raw: RawFile) -> Inspection:
         size=raw.path.stat().st_size,
         kind=raw.kind,
         source=source,
-        architecture=architecture_of(ours, converted.body if converted else None),
+        architecture=foreign.name
+        if foreign
+        else architecture_of(ours, converted.body if converted else None),
         tensors=len(state),
         parameters=sum(tensor.numel() for name, tensor in distinct.items() if _is_parameter(name)),
         types=Counter(str(tensor.dtype).removeprefix("torch.") for tensor in state.values()),
         classes=count,
-        class_names=None if count is None else names_of_file(recorded, count),
+        class_names=None if count is None or foreign else names_of_file(recorded, count),
         provenance=provenance,
         not_finite=[
             name
-            for name, tensor in state.items()
+            for name, tensor in ((name, with_arithmetic(tensor)) for name, tensor in state.items())
             if tensor.is_floating_point() and not tensor.isfinite().all()
         ],
         published=published_as(raw.path.name),
+        notes=unwrapped.notes,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -15,6 +15,7 @@ from maskrcnn_benchmark.weights.classes import fit_classes
 from maskrcnn_benchmark.weights.converters import convert
 from maskrcnn_benchmark.weights.converters.converted import Converted
 from maskrcnn_benchmark.weights.fold import adapt_batch_norm_eps, fold_pixels, pixel_statistics
+from maskrcnn_benchmark.weights.foreign_detectors import refuse_foreign_detector
 from maskrcnn_benchmark.weights.load_checks import (
     check_finite,
     compare_settings,
@@ -27,10 +28,12 @@ from maskrcnn_benchmark.weights.matching import (
     WeightMatch,
     match_state,
     shared_names,
+    shortened,
     strip_prefix_if_present,
 )
 from maskrcnn_benchmark.weights.provenance import provenance_of
 from maskrcnn_benchmark.weights.sources.read import RawFile
+from maskrcnn_benchmark.weights.unwrap import Unwrapped, unwrap
 
 logger = logging.getLogger("maskrcnn_benchmark.checkpoint")
 
@@ -77,9 +80,16 @@ def load_weights(model: nn.Module, raw: RawFile, options: LoadOptions) -> LoadRe
     where = f"weights of {raw.path}"
     report = LoadReport(path=str(raw.path))
     report.extra = {key: value for key, value in raw.content.items() if _is_extra(raw, key)}
-    given = _under_our_names(raw, options, report, where)
-    check_finite(given.state, where)
-    state = without_anchors(in_single_precision(given.state, report), model, report)
+    if raw.skipped:
+        report.notes.append(f"in the file beside weights and plain values, skipped: {shortened(raw.skipped)}")
+    unwrapped = unwrap(raw, model.state_dict().keys())
+    report.notes += unwrapped.notes
+    if not provenance_of(raw).is_own and not unwrapped.state.keys() <= model.state_dict().keys():
+        refuse_foreign_detector(unwrapped.state, where)
+    given_state = in_single_precision(unwrapped.state, report.notes, where)
+    check_finite(given_state, where)
+    given = _under_our_names(raw, replace(unwrapped, state=given_state), options, report, where)
+    state = without_anchors(given.state, model, report)
     may_begin_anew = options.purpose is Purpose.TRAINING or options.partial
     state, report.classes = fit_classes(
         state, given.class_names, model, options.class_names, may_begin_anew, report.warnings, where
@@ -120,10 +130,13 @@ class _Given:
     converted: Converted | None = None
 
 
-def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, where: str) -> _Given:
+def _under_our_names(
+    raw: RawFile, unwrapped: Unwrapped, options: LoadOptions, report: LoadReport, where: str
+) -> _Given:
     """What `raw` gives; its source goes into the report."""
     provenance = provenance_of(raw)
-    state = strip_prefix_if_present(raw.state)
+    state = unwrapped.state
+    report.dropped = unwrapped.dropped
     if provenance.is_own:
         version = f"format {provenance.version}" if provenance.version else "older than numbered formats"
         report.source = f"this project's {raw.kind}, {version}"
@@ -141,7 +154,8 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
                 "trained is not known, its values are taken as they are; give the whole classifier"
             )
         return _Given(strip_prefix_if_present(state, BODY_PREFIX))
-    report.source, report.dropped = converted.source, converted.dropped
+    report.source = converted.source
+    report.dropped += converted.dropped
     report.notes += converted.notes
     _check_requirements(converted.requires, options, report, where)
     state = strip_prefix_if_present(converted.state, BODY_PREFIX)
@@ -149,7 +163,8 @@ def _under_our_names(raw: RawFile, options: LoadOptions, report: LoadReport, whe
 
 
 def _is_extra(raw: RawFile, key: str) -> bool:
-    return key not in NOT_EXTRA and not isinstance(raw.content[key], Tensor)
+    is_weights = raw.found_state.place[:1] == (key,)
+    return key not in NOT_EXTRA and not is_weights and not isinstance(raw.content[key], Tensor)
 
 
 def _check_requirements(

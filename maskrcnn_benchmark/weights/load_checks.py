@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -22,9 +23,10 @@ MEANING = (
 
 def check_finite(state: Mapping[str, Tensor], where: str) -> None:
     """Raises ValueError naming the tensors that hold NaN or infinite values."""
+    values = {key: with_arithmetic(tensor) for key, tensor in state.items() if not tensor.is_meta}
     bad = [
         f"{key} ({int((~tensor.isfinite()).sum())} of {tensor.numel()} values)"
-        for key, tensor in state.items()
+        for key, tensor in values.items()
         # a finite sum has finite terms only, and takes a fraction of the time
         if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all()
     ]
@@ -35,20 +37,52 @@ def check_finite(state: Mapping[str, Tensor], where: str) -> None:
         )
 
 
-def in_single_precision(state: dict[str, Tensor], report: LoadReport) -> dict[str, Tensor]:
-    """Every floating-point tensor in float32; said in the report."""
-    others: dict[torch.dtype, int] = {}
-    result = {}
-    for key, tensor in state.items():
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            others[tensor.dtype] = others.get(tensor.dtype, 0) + 1
-            tensor = tensor.float()
-        result[key] = tensor
-    for dtype, count in others.items():
-        report.notes.append(
-            f"{count} tensors stored as {str(dtype).removeprefix('torch.')}, loaded as float32"
+def with_arithmetic(tensor: Tensor) -> Tensor:
+    """The same values in a dtype and layout that can be computed with; as it is where it can, or none can.
+
+    8-bit floating-point and quantized values come in float32, sparse tensors dense.
+    """
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_floating_point() and torch.finfo(tensor.dtype).bits == 8:
+        return tensor.float()
+    return tensor
+
+
+def in_single_precision(state: Mapping[str, Tensor], notes: list[str], where: str) -> dict[str, Tensor]:
+    """Every tensor of numbers with a fraction in float32; said in `notes`.
+
+    Raises:
+        ValueError: tensors that cannot become float32 (two 4-bit numbers in a byte, complex numbers), or that
+            have no values (of the meta device), by name.
+    """
+    others = Counter(
+        str(tensor.dtype).removeprefix("torch.") + (" (sparse)" if tensor.layout != torch.strided else "")
+        for tensor in state.values()
+        if _is_converted(tensor)
+    )
+    impossible = [
+        f"{key} ({'without values' if tensor.is_meta else str(tensor.dtype).removeprefix('torch.')})"
+        for key, tensor in state.items()
+        if tensor.is_meta or tensor.is_complex() or tensor.dtype == torch.float4_e2m1fn_x2
+    ]
+    if impossible:
+        raise ValueError(
+            f"{where}: tensors that cannot become float32: {shortened(impossible)}; have the weights saved "
+            "as float32"
         )
-    return result
+    notes += [f"{count} tensors stored as {kind}, loaded as float32" for kind, count in others.items()]
+    return {
+        key: with_arithmetic(tensor).float() if _is_converted(tensor) else tensor
+        for key, tensor in state.items()
+    }
+
+
+def _is_converted(tensor: Tensor) -> bool:
+    is_other = tensor.dtype != torch.float32 or tensor.layout != torch.strided
+    return tensor.is_quantized or (tensor.is_floating_point() and is_other)
 
 
 def without_anchors(state: dict[str, Tensor], model: nn.Module, report: LoadReport) -> dict[str, Tensor]:

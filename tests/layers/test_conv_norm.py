@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from layers.norm_cases import fixed_batch_norm
@@ -191,6 +192,58 @@ def change_data_then_eval(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
     conv.eval()
 
 
+def change_data(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.data.mul_(2)
+
+
+def change_sign_through_data(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.data.neg_()
+
+
+def change_one_value_through_a_view(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.detach().flatten().data[7] += 100
+
+
+def change_order_of_values(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.data.copy_(conv.weight.data.flip(0))  # the same sum
+
+
+def change_by_vector(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    vector = nn.utils.parameters_to_vector(conv.parameters())
+    nn.utils.vector_to_parameters(vector * 2, conv.parameters())
+
+
+def change_by_numpy(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.detach().numpy()[...] *= 2
+
+
+def change_by_another_library(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    np.from_dlpack(conv.weight.detach())[0] += 1  # type: ignore[index]
+
+
+def change_bias_data(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    assert conv.bias is not None
+    conv.bias.data.add_(1)
+
+
+def change_norm_data(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    norm.running_mean.data.add_(1)
+
+
+def change_by_foreach_optimizer(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight.grad, conv.bias.grad = torch.ones_like(conv.weight), torch.ones_like(conv.bias)  # type: ignore
+    torch.optim.AdamW(conv.parameters(), lr=0.1, foreach=True).step()
+
+
+def change_by_copy(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight * 2)
+
+
+def change_by_new_parameter(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
+    conv.weight = nn.Parameter(conv.weight.detach() * 2)
+
+
 def change_under_inference_mode(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
     with torch.inference_mode():
         conv.weight.mul_(2)
@@ -205,6 +258,18 @@ def change_under_inference_mode(conv: Conv2d, norm: FrozenBatchNorm2d) -> None:
         change_by_assignment,
         change_type,
         change_data_then_eval,
+        change_data,
+        change_sign_through_data,
+        change_one_value_through_a_view,
+        change_order_of_values,
+        change_by_vector,
+        change_by_numpy,
+        change_by_another_library,
+        change_bias_data,
+        change_norm_data,
+        change_by_foreach_optimizer,
+        change_by_copy,
+        change_by_new_parameter,
         change_under_inference_mode,
     ],
 )
@@ -217,6 +282,19 @@ def test_a_change_renews_what_was_prepared(change: Callable[[Conv2d, FrozenBatch
         after = fused_conv2d(x, conv, norm)
         close(after, separate(x, conv, norm, False, None))
     assert not torch.equal(before, after)
+
+
+def test_what_did_not_change_is_not_prepared_again() -> None:
+    """Neither NaN nor a parameter of the same values in another place asks for it."""
+    conv, norm, x = Conv2d(8, 16, 3, padding=1).eval(), frozen_norm(16), inputs()
+    conv.weight.data[0, 0, 0, 0] = torch.nan
+    with torch.no_grad():
+        fused_conv2d(x, conv, norm)
+        first = conv.prepared
+        fused_conv2d(x, conv, norm)
+        conv.weight = nn.Parameter(conv.weight.detach().clone())
+        fused_conv2d(x, conv, norm)
+    assert first is not None and conv.prepared is first
 
 
 def test_swapped_data_is_seen_though_memory_is_reused() -> None:

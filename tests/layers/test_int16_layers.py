@@ -124,6 +124,8 @@ def test_what_was_prepared_stays_out_of_copies(make: Callable[[], Linear | ConvT
         assert pickle.loads(pickle.dumps(layer)).prepared is None
         layer.bias.add_(100)  # type: ignore[union-attr]
         assert (fused_linear(x, layer, matrix, relu=True) - first).min() > 90
+        layer.bias.data.sub_(100)  # type: ignore[union-attr]
+        torch.testing.assert_close(fused_linear(x, layer, matrix, relu=True), first)
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 

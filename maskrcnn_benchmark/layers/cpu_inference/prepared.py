@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.layers.cpu_inference.method import Method
 
-Stamp = tuple[tuple[int, int], ...]
+# Whole numbers of an element's size, as which values are compared bit by bit.
+BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,40 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A weight and bias in the dtype and layout that `form` takes.
+class Source:
+    """A tensor that something was prepared from, as it was then.
 
-    `sources` are the tensors it was made from and `stamp` their state then. The sources are held so that
-    their memory cannot be reused, which would make two states look the same.
+    On the CPU its values are kept, so that any write to it is seen. Elsewhere, where reading them would wait
+    for the device, its place in memory and PyTorch's count of its changes are; the tensor is held with them
+    so that its memory cannot be reused.
     """
+
+    values: np.ndarray | None
+    tensor: Tensor | None
+    counted: tuple[int, int]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Source:
+        if tensor.device.type == "cpu":
+            return cls(_bits(tensor).copy(order="K"), None, (0, 0))
+        return cls(None, tensor.detach(), _counted(tensor))
+
+    def is_still(self, tensor: Tensor) -> bool:
+        """Whether `tensor`, of the same dtype, holds what this one held."""
+        if self.values is None or tensor.device.type != "cpu":
+            return self.tensor is not None and self.counted == _counted(tensor)
+        return np.array_equal(self.values, _bits(tensor))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A weight and bias in the dtype and layout that `form` takes, and what they were made from."""
 
     weight: Tensor
     bias: Tensor | None
     form: Form
-    sources: tuple[Tensor, ...]
-    stamp: Stamp
+    sources: tuple[Source, ...]
+    dtypes: tuple[torch.dtype, ...]
 
 
 class PreparesWeight(nn.Module):
@@ -42,9 +66,11 @@ class PreparesWeight(nn.Module):
     `int16`: whether it multiplies 16-bit integers in place of float32 there, on a CPU that is fast in those.
     What is prepared is no part of state dicts, copies or pickles.
 
-    What was prepared is renewed after any change that PyTorch counts (optimizer steps, load_state_dict,
-    `.to`, copy_) and dropped by `train()` and `eval()`. Writing through `weight.data` is not counted: call
-    `eval()` after it.
+    On a CPU what was prepared is renewed after any change, whatever way it was made (through `.data`, a view,
+    another library): every call compares the parameters with a copy of what they were, which takes as much
+    memory as they do. On other devices it is renewed after any change that PyTorch counts (optimizer steps,
+    load_state_dict, `.to`, copy_): after writing through `weight.data` there, call `eval()`. `train()` and
+    `eval()` drop it.
     """
 
     int16: bool = False
@@ -78,13 +104,26 @@ def prepare(
     make: Callable[[], tuple[Tensor, Tensor | None]],
 ) -> Prepared:
     """What the layer has prepared in this form, renewed by `make` where form or a source has changed."""
-    stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in sources)
-    old = layer.prepared
-    if old is not None and (old.stamp, old.form) == (stamp, form):
+    old, dtypes = layer.prepared, tuple(tensor.dtype for tensor in sources)
+    if old is not None and (old.form, old.dtypes) == (form, dtypes) and _are_still(old.sources, sources):
         return old
-    made = Prepared(*make(), form, tuple(part.detach() for part in sources), stamp)
+    made = Prepared(*make(), form, tuple(map(Source.of, sources)), dtypes)
     layer.prepared = made
     return made
+
+
+def _are_still(before: Sequence[Source], now: Sequence[Tensor]) -> bool:
+    return all(source.is_still(tensor) for source, tensor in zip(before, now, strict=True))
+
+
+def _bits(tensor: Tensor) -> np.ndarray:
+    """The tensor's own memory as whole numbers."""
+    return tensor.detach().view(BITS[tensor.element_size()]).numpy()
+
+
+def _counted(tensor: Tensor) -> tuple[int, int]:
+    """Where a tensor's values are, and how often PyTorch saw them change; inference tensors do not count."""
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 def autocast_dtype(tensor: Tensor) -> torch.dtype | None:

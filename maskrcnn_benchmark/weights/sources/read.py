@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from maskrcnn_benchmark.utils.plain_file import first_line, load_plain
-from maskrcnn_benchmark.weights.sources.restricted_pickle import ForbiddenPickleError, load_arrays
+from maskrcnn_benchmark.weights.sources.find_state import FoundState, find_state
+from maskrcnn_benchmark.weights.sources.restricted_pickle import (
+    ADMITTED_BESIDE_TENSORS,
+    load_arrays,
+    opened,
+)
+from maskrcnn_benchmark.weights.sources.stand_ins import ForbiddenPickleError
 
 TORCH_ZIP, TORCH_LEGACY, SAFETENSORS, PICKLE = "PyTorch file", "old PyTorch file", "safetensors", "pickle"
 WHAT = "weights file"  # what messages call it
@@ -23,8 +30,6 @@ ZIP_START = b"PK\x03\x04"
 # A pickle of torch's magic number, with which its files before 1.6 begin.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 GIT_LFS_START = b"version https://git-lfs"
-# Where the weights lie in a file's dictionary; without any of these names it is the weights itself.
-STATE_NAMES = ("model", "state_dict", "blobs")
 
 
 @dataclass(frozen=True)
@@ -32,28 +37,30 @@ class RawFile:
     """What a weights file holds, on the CPU.
 
     kind: one of the four names above. content: the file's dictionary as it is, numpy arrays as tensors.
-    metadata: the text that a safetensors file carries beside its tensors.
+    metadata: the text that a safetensors file carries beside its tensors. skipped: what it holds beside
+    tensors and plain values, by place and class; harmless and not read.
     """
 
     path: Path
     kind: str
     content: dict[str, Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    @cached_property
+    def found_state(self) -> FoundState:
+        """The weights and where they are."""
+        return find_state(self.content)
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The weights: under `model`, `state_dict` or `blobs`, or the whole content.
+        """The weights, under the names in the file.
 
         Raises ValueError where there is no tensor.
         """
-        found = next(
-            (self.content[name] for name in STATE_NAMES if isinstance(self.content.get(name), dict)),
-            self.content,
-        )
-        state = {str(key): value for key, value in found.items() if isinstance(value, Tensor)}
-        if not state:
+        if not self.found_state.state:
             raise ValueError(f"weights file {str(self.path)!r} holds no tensors")
-        return state
+        return dict(self.found_state.state)
 
 
 def read_weights(f: str | os.PathLike[str]) -> RawFile:
@@ -68,10 +75,10 @@ def read_weights(f: str | os.PathLike[str]) -> RawFile:
     _refuse_what_is_no_weights_file(start, where)
     if start.startswith((ZIP_START, LEGACY_START)):
         kind = TORCH_ZIP if start.startswith(ZIP_START) else TORCH_LEGACY
-        return RawFile(path, kind, load_plain(path, WHAT))
+        return _opened(path, kind, load_plain(path, WHAT, ADMITTED_BESIDE_TENSORS), where)
     if _is_safetensors(start):
         return _read_safetensors(path, start, where)
-    return RawFile(path, PICKLE, _read_pickle(path, where))
+    return _opened(path, PICKLE, _read_pickle(path, where), where)
 
 
 def _start_of(path: Path, where: str) -> bytes:
@@ -130,10 +137,16 @@ def _read_safetensors(path: Path, start: bytes, where: str) -> RawFile:
         ) from error
 
 
-def _read_pickle(path: Path, where: str) -> dict[str, Any]:
+def _opened(path: Path, kind: str, data: Any, where: str) -> RawFile:
+    skipped: list[str] = []
+    content = _dictionary(_tensors_for_arrays(opened(data, skipped)), where)
+    return RawFile(path, kind, content, skipped=tuple(skipped))
+
+
+def _read_pickle(path: Path, where: str) -> Any:
     try:
         with path.open("rb") as file:
-            data = load_arrays(file)
+            return load_arrays(file)
     except ForbiddenPickleError as error:
         raise ValueError(
             f"{where} is a pickle of more than arrays and plain values: {error}; nothing in it was executed"
@@ -143,7 +156,6 @@ def _read_pickle(path: Path, where: str) -> dict[str, Any]:
             f"{where} is truncated, damaged, or no weights file at all (PyTorch, safetensors or a pickle of "
             f"arrays): {first_line(error)}"
         ) from error
-    return _dictionary(_tensors_for_arrays(data), where)
 
 
 def _dictionary(data: Any, where: str) -> dict[str, Any]:

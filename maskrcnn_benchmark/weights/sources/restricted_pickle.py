@@ -15,11 +15,15 @@ from typing import IO, Any
 
 import numpy as np
 
+from maskrcnn_benchmark.weights.sources.stand_ins import (
+    STAND_INS,
+    ForbiddenPickleError,
+    Skipped,
+    stand_in,
+)
+
 TYPE_CODE = re.compile(r"[biufc]\d{1,2}|b1|\?")  # booleans and numbers
-
-
-class ForbiddenPickleError(pickle.UnpicklingError):
-    """A pickle asks for something other than arrays of numbers and plain values; nothing of it was run."""
+TEXT_CODE = re.compile(r"[SUMm]\d{1,4}")  # text and dates: their arrays are skipped
 
 
 class PickledType:
@@ -27,11 +31,16 @@ class PickledType:
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         if not isinstance(code, str) or not TYPE_CODE.fullmatch(code):
-            raise ForbiddenPickleError(f"it holds an array of dtype {code!r}, which is no dtype of numbers")
-        self.dtype = np.dtype(code)
+            if not isinstance(code, str) or not TEXT_CODE.fullmatch(code):
+                raise ForbiddenPickleError(
+                    f"it holds an array of dtype {code!r}, which is no dtype of numbers"
+                )
+            self.text, self.dtype = code, np.dtype("u1")
+        else:
+            self.text, self.dtype = "", np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] == ">":
+        if state[1] == ">" and not self.text:
             self.dtype = self.dtype.newbyteorder(">")
 
 
@@ -39,7 +48,7 @@ class PickledArray:
     """An array that is filled by its state: (version, shape, dtype, whether Fortran order, bytes)."""
 
     def __init__(self, *_: object) -> None:
-        self.array = np.empty(0, np.float32)
+        self.array: np.ndarray | Skipped = np.empty(0, np.float32)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, is_fortran, data = state
@@ -55,7 +64,8 @@ def read_buffer(data: object, kind: object, shape: tuple[int, ...], order: str) 
 
 def read_number(kind: object, data: object) -> Any:
     """A number from its bytes."""
-    return _array(data, kind, (), "C").item()
+    found = _array(data, kind, (), "C")
+    return found if isinstance(found, Skipped) else found.item()
 
 
 def encode(text: str, encoding: str = "latin1") -> bytes:
@@ -68,8 +78,14 @@ def no_bytes() -> bytes:
     return b""
 
 
+def read_counter(counts: object = ()) -> OrderedDict[Any, Any]:
+    """A Counter's numbers."""
+    return OrderedDict(counts if isinstance(counts, dict) else {})
+
+
 ADMITTED: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "Counter"): read_counter,
     ("_codecs", "encode"): encode,
     ("__builtin__", "bytes"): no_bytes,
     ("numpy", "dtype"): PickledType,
@@ -85,7 +101,7 @@ def _refuse_state(state: object) -> None:
 
 
 # Without it a pickle's BUILD sets attributes of these functions, their default arguments too, for good.
-for _admitted in ADMITTED.values():
+for _admitted in (*ADMITTED.values(), *STAND_INS.values()):
     if isinstance(_admitted, FunctionType):
         _admitted.__dict__["__setstate__"] = _refuse_state
 
@@ -94,41 +110,78 @@ class ArrayUnpickler(pickle.Unpickler):
     """Admits arrays of numbers and plain values; any other name ends the reading."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
+        if (module, name) in ADMITTED:
+            return ADMITTED[module, name]
+        full_name = f"{module.replace('__builtin__', 'builtins')}.{name}"
+        if full_name not in STAND_INS:
             raise ForbiddenPickleError(f"it asks to call {module}.{name}")
-        return ADMITTED[module, name]
+        return STAND_INS[full_name]
 
     def persistent_load(self, pid: Any) -> Any:
         raise ForbiddenPickleError("it refers to objects outside the file")
 
 
+# The same for torch's reader of its own files, by full name.
+ADMITTED_BESIDE_TENSORS: Mapping[str, Any] = {
+    **{f"{module}.{name}": value for (module, name), value in ADMITTED.items() if module.startswith("numpy")},
+    **STAND_INS,
+}
+
+
 def load_arrays(file: IO[bytes]) -> Any:
-    """The content of a pickle: numpy arrays and plain values; text of Python 2 is read as latin1.
+    """The content of a pickle for `opened`: arrays and plain values; text of Python 2 is read as latin1.
 
     Raises:
         ForbiddenPickleError: it names anything else. Nothing it names was called.
         Exception: whatever the unpickler says of a damaged file (EOFError, ValueError, KeyError, ...).
     """
-    return _opened(ArrayUnpickler(file, encoding="latin1").load())
+    return ArrayUnpickler(file, encoding="latin1").load()
 
 
-def _array(data: object, kind: object, shape: Any, order: str) -> np.ndarray:
+def opened(value: Any, skipped: list[str], place: str = "") -> Any:
+    """`value` with the arrays themselves in the place of what held them, and without what was skipped.
+
+    skipped: filled with what was, by place and class: "args (argparse.Namespace)". In a list, None stands
+    for it.
+    """
+    if isinstance(value, PickledArray):
+        value = value.array
+    if isinstance(value, (Skipped, PickledType, FunctionType, type)):
+        skipped.append(f"{place} ({_written_as(value)})")
+        return None
+    if isinstance(value, dict):
+        return _opened_dictionary(value, skipped, place)
+    if isinstance(value, (list, tuple)):
+        return type(value)(opened(item, skipped, f"{place}[{number}]") for number, item in enumerate(value))
+    return value
+
+
+def _written_as(value: Any) -> str:
+    """The name of a class that is skipped, or that an object to be skipped is of."""
+    name = "numpy.dtype" if isinstance(value, PickledType) else getattr(value, "written_as", None)
+    return name or f"{value.__module__}.{value.__qualname__}"
+
+
+def _opened_dictionary(value: dict[Any, Any], skipped: list[str], place: str) -> dict[Any, Any]:
+    result = {}
+    for key, item in value.items():
+        before = len(skipped)
+        name = opened(key, skipped, f"{place}, a key")
+        if len(skipped) > before:
+            continue
+        item_place = f"{place}.{key}" if place else str(key)
+        found = opened(item, skipped, item_place)
+        if found is not None or item is None:
+            result[name] = found
+    return result
+
+
+def _array(data: object, kind: object, shape: Any, order: str) -> np.ndarray | Skipped:
+    if isinstance(kind, PickledType) and kind.text:
+        return stand_in(f"numpy array of dtype {kind.text}")()
     if isinstance(data, str):
         data = data.encode("latin1")
     if not isinstance(kind, PickledType) or not isinstance(data, (bytes, bytearray)):
         raise ForbiddenPickleError("it holds an array of something other than numbers")
     array = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if order == "F" else "C")
     return array.astype(kind.dtype.newbyteorder("="))  # a copy that may be written to
-
-
-def _opened(value: Any) -> Any:
-    """`value` with the arrays themselves in the place of what held them."""
-    if isinstance(value, PickledArray):
-        return value.array
-    if isinstance(value, PickledType) or callable(value):
-        raise ForbiddenPickleError("it holds something other than arrays of numbers and plain values")
-    if isinstance(value, dict):
-        return {_opened(key): _opened(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_opened(item) for item in value)
-    return value
