@@ -49,7 +49,7 @@ from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import TrainOptions, make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
-from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.utils import comm
@@ -164,10 +164,11 @@ def build_run(args: argparse.Namespace) -> Run:
     )
 
 
-def build_tester(cfg: ConfigNode, model: torch.nn.Module, device: torch.device) -> Tester:
+def build_tester(cfg: ConfigNode, model: Detector, device: torch.device) -> Tester:
     """What tests the model on the datasets of DATASETS.TEST."""
     data_loaders = make_data_loader(cfg, False, comm.is_distributed())
-    options, evaluators = make_evaluation_options(cfg, device), make_evaluators(cfg, data_loaders)
+    options = make_evaluation_options(cfg, device, model.kind, model.iou_types)
+    evaluators = make_evaluators(cfg, data_loaders, model.iou_types)
     return Tester(model, data_loaders, cfg.DATASETS.TEST, device, options, evaluators, [])
 
 
