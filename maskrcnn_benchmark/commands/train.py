@@ -34,6 +34,7 @@ from maskrcnn_benchmark.commands.command_line import (
 from maskrcnn_benchmark.config import ConfigNode, describe_scaling
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
+from maskrcnn_benchmark.engine.best import choose_deciding
 from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.full_test import (
     DatasetOutcome,
@@ -51,7 +52,7 @@ from maskrcnn_benchmark.engine.train_options import TrainOptions, make_train_opt
 from maskrcnn_benchmark.engine.trainer import do_train
 from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.structures.evaluation import Evaluator
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.device import resolve_device
 from maskrcnn_benchmark.utils.disk_space import DiskFullError
@@ -149,6 +150,10 @@ def build_run(args: argparse.Namespace) -> Run:
         checkpointer.load(build_weights_name(cfg), Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
     # the order of the images follows from these and the iteration
     arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
+    tester = None if args.skip_test else build_tester(cfg, model, device)
+    deciding = AP_DECIDES if tester is None else choose_deciding(tester.evaluators)
+    if deciding is None:
+        logger.info("No evaluator gives a number to decide by (`deciding`): no model_best is written")
     return Run(
         model=model,
         optimizer=optimizer,
@@ -158,9 +163,9 @@ def build_run(args: argparse.Namespace) -> Run:
         device=device,
         checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
         arguments=arguments,
-        options=make_train_options(cfg, device),
-        tester=None if args.skip_test else build_tester(cfg, model, device),
-        hooks=make_hooks(cfg, arguments["iteration"]),
+        options=make_train_options(cfg, device, deciding),
+        tester=tester,
+        hooks=make_hooks(cfg, arguments["iteration"], deciding),
     )
 
 
