@@ -61,6 +61,7 @@ def test_all_parts_took_part(run: Path) -> None:
     (evaluation,) = [record for record in records if record["kind"] == "evaluation"]
     (error,) = [value for name, value in evaluation.items() if name.endswith("bbox/count_error")]
     assert error >= 0
+    assert (run / "model_best.pth").is_file(), "its number decides which weights are the best"
     assert (run / "steps.txt").read_text() == "2 of 2"
     lines = (run / "losses.csv").read_text().splitlines()
     assert lines == [f"{record['iteration']},{record['loss']}" for record in trained]

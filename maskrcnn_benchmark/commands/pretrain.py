@@ -108,9 +108,9 @@ def build_pretraining(args: argparse.Namespace) -> Pretraining:
         device=device,
         checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
         arguments=arguments,
-        options=make_train_options(cfg, device),
+        options=make_train_options(cfg, device, deciding=None),
         accuracy=Accuracy(model, make_classification_loader(cfg, splits[1], False), device, precision, {}),
-        hooks=make_hooks(cfg, arguments["iteration"]),
+        hooks=make_hooks(cfg, arguments["iteration"], deciding=None),
         config=cfg.dump(),
     )
 

@@ -125,8 +125,8 @@ def build_test(args: argparse.Namespace) -> DetectorTest:
     make_writable_folder(cfg.OUTPUT_DIR)
     setup_logger("maskrcnn_benchmark", cfg.OUTPUT_DIR, comm.get_rank(), "test_log.txt")
     data_loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
-    evaluators = make_evaluators(cfg, data_loaders)
     model = build_detection_model(cfg).to(device)
+    evaluators = make_evaluators(cfg, data_loaders, model.iou_types)
     checkpointer = DetectronCheckpointer(cfg, model, class_names=data_loaders[0].dataset.class_names)
     given = args.opts[0::2]
     origin = ""
@@ -135,7 +135,7 @@ def build_test(args: argparse.Namespace) -> DetectorTest:
     # in a config file it says how training starts, not that a test may score random weights
     allow_partial = cfg.MODEL.WEIGHT_PARTIAL and "MODEL.WEIGHT_PARTIAL" in given
     load_for_test(checkpointer, weights, allow_partial, origin)
-    options = make_evaluation_options(cfg, device)
+    options = make_evaluation_options(cfg, device, model.kind, model.iou_types)
     return DetectorTest(model, data_loaders, cfg.DATASETS.TEST, evaluators, device, options)
 
 

@@ -35,6 +35,7 @@ from maskrcnn_benchmark.config import ConfigNode, describe_scaling
 from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.class_order import Classified
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
+from maskrcnn_benchmark.engine.best import choose_deciding
 from maskrcnn_benchmark.engine.builtin_hooks import make_hooks
 from maskrcnn_benchmark.engine.full_test import (
     DatasetOutcome,
@@ -50,9 +51,9 @@ from maskrcnn_benchmark.engine.replay import NonFiniteLossError, replay
 from maskrcnn_benchmark.engine.start import make_seeded_config, start_run
 from maskrcnn_benchmark.engine.train_options import TrainOptions, make_train_options
 from maskrcnn_benchmark.engine.trainer import do_train
-from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
 from maskrcnn_benchmark.solver import WarmupLR, make_lr_scheduler, make_optimizer
-from maskrcnn_benchmark.structures.evaluation import Evaluator
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Evaluator
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.data_fault import DataFault, reason_of
 from maskrcnn_benchmark.utils.device import resolve_device
@@ -154,6 +155,10 @@ def build_run(args: argparse.Namespace) -> Run:
         checkpointer.load(build_weights_name(cfg), Purpose.TRAINING, cfg.MODEL.WEIGHT_PARTIAL)
     # the order of the images follows from these and the iteration
     arguments["sampler"] = {"seed": cfg.SEED, "images_per_batch": cfg.SOLVER.IMS_PER_BATCH}
+    tester = None if args.skip_test else build_tester(cfg, model, device, data_loader.dataset)
+    deciding = AP_DECIDES if tester is None else choose_deciding(tester.evaluators)
+    if deciding is None:
+        logger.info("No evaluator gives a number to decide by (`deciding`): no model_best is written")
     return Run(
         model=model,
         optimizer=optimizer,
@@ -163,9 +168,9 @@ def build_run(args: argparse.Namespace) -> Run:
         device=device,
         checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
         arguments=arguments,
-        options=make_train_options(cfg, device),
-        tester=None if args.skip_test else build_tester(cfg, model, device, data_loader.dataset),
-        hooks=make_hooks(cfg, arguments["iteration"]),
+        options=make_train_options(cfg, device, deciding),
+        tester=tester,
+        hooks=make_hooks(cfg, arguments["iteration"], deciding),
     )
 
 
@@ -179,12 +184,11 @@ def check_resumed_classes(trained: Sequence[str] | None, given: Sequence[str]) -
         )
 
 
-def build_tester(
-    cfg: ConfigNode, model: torch.nn.Module, device: torch.device, trained_on: Classified
-) -> Tester:
+def build_tester(cfg: ConfigNode, model: Detector, device: torch.device, trained_on: Classified) -> Tester:
     """What tests the model on the datasets of DATASETS.TEST, labelled as the data it is trained on."""
     data_loaders = make_data_loader(cfg, False, comm.is_distributed(), like=trained_on)
-    options, evaluators = make_evaluation_options(cfg, device), make_evaluators(cfg, data_loaders)
+    options = make_evaluation_options(cfg, device, model.kind, model.iou_types)
+    evaluators = make_evaluators(cfg, data_loaders, model.iou_types)
     return Tester(model, data_loaders, cfg.DATASETS.TEST, device, options, evaluators, [])
 
 

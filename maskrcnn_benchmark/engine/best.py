@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding, Evaluator
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 
-# in this order: where there are masks, they decide
-DECIDING = ("segm/AP", "bbox/AP")
 
+def choose_deciding(evaluators: Sequence[Evaluator]) -> Deciding | None:
+    """The rule of the first evaluator that gives a number to decide by; None where none does.
 
-def quality(results: Mapping[str, object]) -> float:
-    """The number that decides between two evaluations: mask AP if there is one, else box AP, of the first
-    dataset.
-
-    Args:
-        results: numbers by name, such as `shapes_val/bbox/AP`.
-
-    Returns:
-        -inf where neither is there, or the number is NaN.
+    Raises:
+        ValueError: an evaluator states a number that it does not give.
     """
-    for name in DECIDING:
+    for evaluator in evaluators:
+        known = [f"{iou_type}/{metric}" for iou_type, names in evaluator.metrics.items() for metric in names]
+        rule: Deciding = getattr(evaluator, "deciding", AP_DECIDES)
+        unknown = [name for name in rule.metrics if name not in known]
+        if unknown and rule is not AP_DECIDES:
+            name = type(evaluator).__name__
+            raise ValueError(f"{name}.deciding names {unknown[0]!r}; its metrics are: {', '.join(known)}")
+        if len(unknown) < len(rule.metrics):
+            return rule
+    return None
+
+
+def deciding_number(results: Mapping[str, object], deciding: Deciding) -> float | None:
+    """The number of the first dataset that decides; None where it is not there, NaN, or nothing was to find.
+
+    results: numbers by name, such as `shapes_val/bbox/AP`.
+    """
+    for name in deciding.metrics:
         for key, value in results.items():
             if key == name or key.endswith(f"/{name}"):
-                return value if isinstance(value, (int, float)) and not math.isnan(value) else -math.inf
-    return -math.inf
+                if not isinstance(value, (int, float)) or math.isnan(value):
+                    return None
+                # -1, nothing to find, would be the best of numbers that should be low
+                return None if value == -1 and not deciding.higher_is_better else value
+    return None
+
+
+def quality(results: Mapping[str, object], deciding: Deciding = AP_DECIDES) -> float:
+    """`deciding_number`, negated where lower is better: of two evaluations the higher is the better one.
+
+    -inf where there is no such number.
+    """
+    number = deciding_number(results, deciding)
+    if number is None:
+        return -math.inf
+    return number if deciding.higher_is_better else -number
 
 
 def past_evaluations(folder: str | os.PathLike[str]) -> list[dict[str, float | int | str]]:
@@ -38,9 +63,9 @@ def past_evaluations(folder: str | os.PathLike[str]) -> list[dict[str, float | i
     return [record for record in read_metrics(path) if record["kind"] == "evaluation"]
 
 
-def best_evaluation(folder: str | os.PathLike[str]) -> float:
+def best_evaluation(folder: str | os.PathLike[str], deciding: Deciding = AP_DECIDES) -> float:
     """The best quality among the evaluations of a run so far; -inf without any."""
-    return max(map(quality, past_evaluations(folder)), default=-math.inf)
+    return max((quality(each, deciding) for each in past_evaluations(folder)), default=-math.inf)
 
 
 def evaluation_at(folder: str | os.PathLike[str], iteration: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.engine.best import best_evaluation, past_evaluations, quality
 from maskrcnn_benchmark.engine.checkpointing import RunCheckpointer
 from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, TrainState
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.metric_writers import MetricWriter, Record, open_metric_writers
 from maskrcnn_benchmark.utils.progress import Progress
@@ -58,27 +59,30 @@ class ProgressBar(Hook):
 class BestCheckpoint(Hook):
     """Writes model_best after every evaluation that is better than all before; see `quality`."""
 
-    def __init__(self, checkpointer: RunCheckpointer) -> None:
+    def __init__(self, checkpointer: RunCheckpointer, deciding: Deciding = AP_DECIDES) -> None:
         self.checkpointer = checkpointer
+        self.deciding = deciding
 
     def on_start(self, state: TrainState) -> None:
-        self.best = best_evaluation(state.output_dir) if state.iteration else -math.inf
+        self.best = best_evaluation(state.output_dir, self.deciding) if state.iteration else -math.inf
 
     def after_evaluation(self, state: TrainState, results: Mapping[str, float]) -> None:
-        if quality(results) > self.best:
-            self.best = quality(results)
+        found = quality(results, self.deciding)
+        if found > self.best:
+            self.best = found
             self.checkpointer.save_weights("model_best", state.iteration, results)
 
 
 class EarlyStopping(Hook):
-    """Stops after `patience` evaluations in a row without a better AP than the best before.
+    """Stops after `patience` evaluations in a row without a better number than the best before.
 
-    The AP is the one that `quality` takes; an evaluation without one is not counted. A resumed run counts
-    the evaluations in its metrics.jsonl, and so stops where the run that was never interrupted does.
+    `deciding` says which number; an evaluation without it is not counted. A resumed run counts the
+    evaluations in its metrics.jsonl, and so stops where the run that was never interrupted does.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, deciding: Deciding = AP_DECIDES) -> None:
         self.patience = patience
+        self.deciding = deciding
 
     def on_start(self, state: TrainState) -> None:
         self.best, self.without = -math.inf, 0
@@ -92,7 +96,7 @@ class EarlyStopping(Hook):
         self._decide(state)
 
     def _count(self, results: Mapping[str, object]) -> None:
-        found = quality(results)
+        found = quality(results, self.deciding)
         if found > self.best:
             self.best, self.without = found, 0
         elif found > -math.inf:
@@ -100,22 +104,33 @@ class EarlyStopping(Hook):
 
     def _decide(self, state: TrainState) -> None:
         if self.without >= self.patience:
-            state.request_stop(
-                f"no AP above {self.best:.4f} in {self.without} evaluations (TEST.EARLY_STOPPING_PATIENCE)"
-            )
+            if self.deciding == AP_DECIDES:
+                missed = f"no AP above {self.best:.4f}"
+            elif self.deciding.higher_is_better:
+                missed = f"no {self.deciding.metrics[0]} above {self.best:.4f}"
+            else:
+                missed = f"no {self.deciding.metrics[0]} below {-self.best:.4f}"
+            state.request_stop(f"{missed} in {self.without} evaluations (TEST.EARLY_STOPPING_PATIENCE)")
 
 
-def make_hooks(cfg: ConfigNode, start: int) -> list[Hook]:
+def make_hooks(cfg: ConfigNode, start: int, deciding: Deciding | None) -> list[Hook]:
     """The hooks of a run: its records, early stopping, and those that SOLVER.HOOKS names.
 
     start: iterations done so far; a writer drops what an earlier start of the run wrote after them.
+    deciding: what early stopping counts by; None where no evaluation gives a number to decide by.
 
     Raises:
-        ValueError: an unknown name, with the known ones.
+        ValueError: an unknown name, with the known ones; early stopping with nothing to count by.
     """
+    patience = cfg.TEST.EARLY_STOPPING_PATIENCE
+    if patience and deciding is None:
+        raise ValueError(
+            f"TEST.EARLY_STOPPING_PATIENCE = {patience}: no evaluation gives a number that decides "
+            f"({' or '.join(AP_DECIDES.metrics)}, or the attribute `deciding` of an evaluator); set it to 0"
+        )
     builders = [HOOKS[name] for name in cfg.SOLVER.HOOKS]
     writers = open_metric_writers(cfg.OUTPUT_DIR, start, cfg.METRIC_WRITERS) if comm.is_main_process() else []
     hooks: list[Hook] = [RecordWriter(writers)]
-    if cfg.TEST.EARLY_STOPPING_PATIENCE:
-        hooks.append(EarlyStopping(cfg.TEST.EARLY_STOPPING_PATIENCE))
+    if patience and deciding is not None:
+        hooks.append(EarlyStopping(patience, deciding))
     return hooks + [builder(cfg) for builder in builders]

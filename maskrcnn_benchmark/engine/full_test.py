@@ -43,17 +43,20 @@ class DatasetOutcome(NamedTuple):
     inference_time: InferenceTime | None
 
 
-def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> EvaluationOptions:
+def make_evaluation_options(
+    cfg: ConfigNode, device: torch.device, detector: str, iou_types: Sequence[str]
+) -> EvaluationOptions:
     """What the config says about testing; DTYPE as `resolve_precision` has it for `device`.
+
+    detector, iou_types: the model's `kind` and `iou_types`.
 
     Raises ValueError for a TEST.EXPECTED_RESULTS of another form; an evaluator knows which names there are.
     """
     check_expected(cfg.TEST.EXPECTED_RESULTS)
-    backbone, detector = make_names(cfg)
     return EvaluationOptions(
-        backbone=backbone,
+        backbone=make_backbone_name(cfg),
         detector=detector,
-        iou_types=("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",),
+        iou_types=tuple(iou_types),
         precision=resolve_precision(cfg.DTYPE, device, training=False),
         output_dir=cfg.OUTPUT_DIR,
         expected_results=tuple(cfg.TEST.EXPECTED_RESULTS),
@@ -61,11 +64,10 @@ def make_evaluation_options(cfg: ConfigNode, device: torch.device) -> Evaluation
     )
 
 
-def make_names(cfg: ConfigNode) -> tuple[str, str]:
-    """Backbone and detector, as the result tables name them."""
-    body = cfg.MODEL.BACKBONE.CONV_BODY
-    backbone = f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body
-    return backbone, "Mask R-CNN" if cfg.MODEL.MASK_ON else "Faster R-CNN"
+def make_backbone_name(cfg: ConfigNode) -> str:
+    """The backbone, as the result tables name it."""
+    body: str = cfg.MODEL.BACKBONE.CONV_BODY
+    return f"{body}-GN" if cfg.MODEL.FPN.USE_GN else body
 
 
 def evaluate_datasets(

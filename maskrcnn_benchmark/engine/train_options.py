@@ -8,6 +8,7 @@ import torch
 
 from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.engine.precision import FLOAT32, Precision, resolve_precision
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class TrainOptions:
         clip_grad_norm: largest L2 norm of the gradient; 0 does not clip.
         log_period: iterations between two log lines.
         eval_period: iterations between two evaluations; 0 evaluates after the last one only.
+        deciding: by which number model_best is kept; None keeps none.
     """
 
     max_iter: int
@@ -29,9 +31,10 @@ class TrainOptions:
     clip_grad_norm: float = 0.0
     log_period: int = 20
     eval_period: int = 0
+    deciding: Deciding | None = AP_DECIDES
 
 
-def make_train_options(cfg: ConfigNode, device: torch.device) -> TrainOptions:
+def make_train_options(cfg: ConfigNode, device: torch.device, deciding: Deciding | None) -> TrainOptions:
     """The options of SOLVER, DTYPE (as far as `device` computes in it) and TEST.EVAL_PERIOD."""
     return TrainOptions(
         max_iter=cfg.SOLVER.MAX_ITER,
@@ -40,4 +43,5 @@ def make_train_options(cfg: ConfigNode, device: torch.device) -> TrainOptions:
         clip_grad_norm=cfg.SOLVER.CLIP_GRAD_NORM,
         log_period=cfg.SOLVER.LOG_PERIOD,
         eval_period=cfg.TEST.EVAL_PERIOD,
+        deciding=deciding,
     )

@@ -68,8 +68,8 @@ def do_train(
         data_loader: gives (images, targets, indices) from where the run stands; its attribute `dataset`, if
             it has one, names the images in messages.
         checkpointer: writes model_<iteration>.pth every `checkpoint_period` iterations, model_final.pth after
-            the last one and model_best.pth after the evaluation with the best mask AP (without masks: box
-            AP); the last two also as .safetensors to publish.
+            the last one and model_best.pth after the best evaluation (`options.deciding`); the last two also
+            as .safetensors to publish.
         arguments: "iteration" (done so far, 0 for a new run), and what `Checkpointer.resume` returned;
             updated.
         evaluate: called in every process with whether it is the last time; gives results by name, such as
@@ -86,7 +86,8 @@ def do_train(
     batches = iter(data_loader)  # draws from the random generators, before they are restored
     log = TrainLog(start, options.max_iter, options.log_period, device)
     update = WeightUpdate(model, batches, optimizer, device, options, log)
-    every = Hooks((ProgressBar(), *hooks, BestCheckpoint(checkpointer)))
+    best = () if options.deciding is None else (BestCheckpoint(checkpointer, options.deciding),)
+    every = Hooks((ProgressBar(), *hooks, *best))
     restore_run(arguments, update.scaler, every, device)
     folder, dataset = Path(checkpointer.save_dir), getattr(data_loader, "dataset", None)
     state = TrainState(model, optimizer, folder, options.max_iter, start)

@@ -87,8 +87,24 @@ class EvaluationResults:
         return text_table(header * side_by_side, rows)
 
 
+class Deciding(NamedTuple):
+    """Which number decides between two evaluations of a run.
+
+    metrics: names such as "bbox/AP" (IoU type/metric); the first that an evaluation has decides.
+    """
+
+    metrics: tuple[str, ...]
+    higher_is_better: bool = True
+
+
+AP_DECIDES = Deciding(("segm/AP", "bbox/AP"))  # where there are masks, they decide
+
+
 class Evaluator(Protocol):
     """Scores predictions on one dataset. Inference calls `encode` per image and `score` once.
+
+    An evaluator may also have `deciding`, a `Deciding`: by it the best checkpoint is kept and early stopping
+    counts. Without, it is `AP_DECIDES`.
 
     Attributes:
         metrics: every number that this evaluator can give, by IoU type.

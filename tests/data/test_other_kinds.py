@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from engine import inference_case as case
 from maskrcnn_benchmark.analysis.run_report import publish_results
 from maskrcnn_benchmark.config import ConfigNode, load_config
 from maskrcnn_benchmark.data import make_data_loader
-from maskrcnn_benchmark.data.datasets import DatasetError
+from maskrcnn_benchmark.data.datasets import EVALUATORS, DatasetError
 from maskrcnn_benchmark.data.datasets.evaluation import evaluate, make_evaluators
 from maskrcnn_benchmark.engine.full_test import make_evaluation_options, run_test
 from maskrcnn_benchmark.engine.inference import inference
@@ -60,8 +60,8 @@ def config(*given: object, own_file: str = OWN_FILE, file: str | None = None) ->
 def test_another_format_is_tested_by_its_own_evaluator(folder: Path, name: str) -> None:
     cfg = config("DATASETS.TEST", f"('{name}',)", "OUTPUT_DIR", folder / "run", "TEST.IMS_PER_BATCH", 2)
     loaders = make_data_loader(cfg, is_train=False)
-    options = make_evaluation_options(cfg, torch.device("cpu"))
-    evaluators = make_evaluators(cfg, loaders)
+    options = make_evaluation_options(cfg, torch.device("cpu"), "Knowing R-CNN", ("bbox", "age"))
+    evaluators = make_evaluators(cfg, loaders, options.iou_types)
     publish = partial(publish_results, options, torch.device("cpu"))
     (outcome,) = run_test(
         case.KnowingDetector(), loaders, cfg.DATASETS.TEST, torch.device("cpu"), options, evaluators, publish
@@ -70,7 +70,7 @@ def test_another_format_is_tested_by_its_own_evaluator(folder: Path, name: str) 
     files = {path.name for path in (folder / "run").rglob("*") if path.is_file()}
     assert files == {"hits.txt", "detections.png", "report.md"}
     report = (folder / "run" / "report.md").read_text()
-    assert "100.0" in report
+    assert "100.0" in report and "Knowing R-CNN" in report
     assert "| class |" not in report, "this evaluator tells no classes apart"
 
 
@@ -90,13 +90,37 @@ def test_inference_and_evaluate_ask_the_dataset_for_its_evaluator(folder: Path) 
 def test_the_config_may_name_another_evaluator(folder: Path) -> None:
     cfg = config("DATASETS.TEST", "('toys',)", "TEST.EVALUATOR", "toy_count")
     loaders = make_data_loader(cfg, is_train=False)
-    (evaluator,) = make_evaluators(cfg, loaders)
+    (evaluator,) = make_evaluators(cfg, loaders, ("bbox",))
     found = inference(case.KnowingDetector(), loaders[0], "toys", device="cpu", evaluator=evaluator)
     assert found is not None and found[0].results == {"bbox": {"per_image": 1.0}}
     with pytest.raises(ValueError, match=r"TEST\.EVALUATOR = 'toy_cuont' is not known; nearest: toy_count"):
-        make_evaluators(config("TEST.EVALUATOR", "toy_cuont"), loaders)
+        make_evaluators(config("TEST.EVALUATOR", "toy_cuont"), loaders, ("bbox",))
     with pytest.raises(ValueError, match=r"\['bbox', 'AP', 0.5, 0.1\] names an unknown.*metrics: hits"):
-        make_evaluators(config("TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 0.5, 0.1]]"), loaders)
+        make_evaluators(config("TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 0.5, 0.1]]"), loaders, ("bbox",))
+
+
+def test_an_evaluator_is_asked_for_what_it_knows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A head whose predictions nobody scores breaks nothing; the log says that nobody does."""
+    asked: list[tuple[str, ...]] = []
+
+    class Ages:
+        metrics: ClassVar[dict[str, tuple[str, ...]]] = {"bbox": ("hits",), "age": ("error",)}
+
+        def __init__(self, dataset: Any, iou_types: tuple[str, ...]) -> None:
+            asked.append(iou_types)
+
+    monkeypatch.setitem(EVALUATORS, "ages", Ages)
+    coco = ("DATASETS.TEST", "('coco://toys/annotations.json@toys',)")
+    with caplog.at_level("INFO", logger="maskrcnn_benchmark.inference"):
+        loaders = make_data_loader(config(*coco), is_train=False)
+        make_evaluators(config(*coco, "TEST.EVALUATOR", "ages"), loaders, ("bbox", "age"))
+        assert asked == [("bbox", "age")] and not caplog.messages
+        (evaluator,) = make_evaluators(config(*coco), loaders, ("bbox", "age"))
+    assert getattr(evaluator, "iou_types", None) == ("bbox",)
+    (line,) = caplog.messages
+    assert line.startswith("Not scored: age of the model; the evaluator 'coco' knows bbox, segm")
 
 
 def batch(*given: object) -> tuple[Any, Any, Any]:

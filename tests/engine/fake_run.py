@@ -26,6 +26,7 @@ from maskrcnn_benchmark.engine.train_options import TrainOptions
 from maskrcnn_benchmark.engine.trainer import TrainResult, do_train
 from maskrcnn_benchmark.solver import make_lr_scheduler, make_optimizer
 from maskrcnn_benchmark.structures.bounding_box import BoxList
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding
 from maskrcnn_benchmark.structures.image_list import ImageList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 from maskrcnn_benchmark.utils import comm
@@ -133,6 +134,7 @@ def train(
     hooks: Sequence[Hook] = (),
     aps: Sequence[float] = (),
     patience: int = 0,
+    deciding: Deciding | None = AP_DECIDES,
 ) -> tuple[TrainResult, nn.Module]:
     """Trains a FakeDetector in `folder` as the command `train` trains a real one.
 
@@ -171,6 +173,7 @@ def train(
         clip_grad_norm,
         log_period,
         eval_period,
+        deciding,
     )
     # no TensorBoard: importing it takes longer than the runs
     writers = [JsonLinesWriter(Path(folder) / "metrics.jsonl", arguments["iteration"])] if main else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 from engine.fake_run import train
 
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.engine.best import choose_deciding
 from maskrcnn_benchmark.engine.builtin_hooks import EarlyStopping, make_hooks
 from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, TrainState
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding
 from maskrcnn_benchmark.utils.metric_writers import Record, read_metrics
 from maskrcnn_benchmark.weights.checkpoint import read_checkpoint
 
@@ -155,9 +158,55 @@ def test_a_resumed_run_stops_early_where_the_whole_one_does(tmp_path: Path, stop
         left = ()
 
 
+ERRORS = (5.0, 3.0, 3.0, -1.0, 4.0, 2.0)  # -1: there was nothing to find
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_evaluator_of_its_own_decides(tmp_path: Path, resume: bool) -> None:
+    """A number that should be low keeps the best checkpoint and stops the run, also over a resume."""
+    deciding = Deciding(("age/error",), higher_is_better=False)
+    left = iter(ERRORS)
+    evaluate = lambda is_last: {"val/bbox/AP": 0.5, "val/age/error": next(left)}  # noqa: E731
+    for last in (6, 12) if resume else (12,):
+        result, _ = train(
+            tmp_path,
+            last,
+            resume=last == 12 and resume,
+            eval_period=2,
+            evaluate=evaluate,
+            hooks=[EarlyStopping(2, deciding)],
+            deciding=deciding,
+        )
+    assert result.iteration == 10
+    assert result.stopped_early.startswith("no age/error below 3.0000 in 2 evaluations")
+    assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == 4
+
+
+def test_nothing_decides(tmp_path: Path) -> None:
+    cfg = load_config(None, ["TEST.EARLY_STOPPING_PATIENCE", 2, "TEST.EVAL_PERIOD", 2])
+    with pytest.raises(ValueError, match=r"EARLY_STOPPING_PATIENCE = 2: no evaluation.*`deciding`"):
+        make_hooks(cfg, 0, None)
+    train(tmp_path, 2, evaluate=scores(0.1), deciding=None)
+    assert not (tmp_path / "model_best.pth").exists()
+
+
+def test_whose_rule_decides() -> None:
+    def evaluator(metrics: dict[str, tuple[str, ...]], **stated: Deciding) -> Any:
+        return SimpleNamespace(metrics=metrics, **stated)
+
+    hits, coco = evaluator({"bbox": ("hits",)}), evaluator({"bbox": ("AP",), "segm": ("AP",)})
+    low = Deciding(("bbox/error",), higher_is_better=False)
+    own = evaluator({"bbox": ("AP", "error")}, deciding=low)
+    assert choose_deciding([hits]) is None
+    assert choose_deciding([hits, coco, own]) == AP_DECIDES
+    assert choose_deciding([hits, own, coco]) == low
+    with pytest.raises(ValueError, match=r"deciding names 'bbox/error'; its metrics are: bbox/hits"):
+        choose_deciding([evaluator({"bbox": ("hits",)}, deciding=low)])
+
+
 def test_hooks_by_name() -> None:
     with pytest.raises(ValueError, match=r"SOLVER.HOOKS = 'nope' is not known"):
-        make_hooks(load_config(None, ["SOLVER.HOOKS", "('nope',)"]), 0)
+        make_hooks(load_config(None, ["SOLVER.HOOKS", "('nope',)"]), 0, AP_DECIDES)
     with pytest.raises(ValueError, match=r"METRIC_WRITERS = 'nope' is not known; known: tensorboard"):
-        make_hooks(load_config(None, ["METRIC_WRITERS", "('nope',)"]), 0)
+        make_hooks(load_config(None, ["METRIC_WRITERS", "('nope',)"]), 0, AP_DECIDES)
     assert HOOKS == {}, "a name of the package would be on its own config key"

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from engine import inference_case as case
 from modeling.test_c4 import C5_HEADS, LOSSES, SMALL, Options, build, losses_and_gradients, targets
 from torch import Tensor
 
+from maskrcnn_benchmark.commands.train import build_tester
+from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.registry import DETECTORS, ROI_HEADS
 from maskrcnn_benchmark.modeling.roi_heads.regions import Regions
 from maskrcnn_benchmark.structures.bounding_box import BoxList
@@ -35,6 +39,25 @@ def guests() -> Iterator[None]:
     for registry, before in zip((ROI_HEADS, DETECTORS), own, strict=True):
         registry.clear()
         registry.update(before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind", "iou_types"),
+    [
+        ("MODEL.ROI_HEADS.EXTRA", "('age',)", "Age R-CNN", ("bbox", "age")),
+        ("MODEL.META_ARCHITECTURE", "Centers", "Centers", ("bbox",)),
+    ],
+)
+def test_a_test_takes_name_and_types_from_the_model(
+    tmp_path: Path, key: str, value: str, kind: str, iou_types: tuple[str, ...]
+) -> None:
+    case.write_dataset(tmp_path, 2)
+    dataset = f"('coco://{tmp_path}/annotations.json@{tmp_path}',)"
+    given = ("DATASETS.TEST", dataset, "MODEL.ROI_BOX_HEAD.NUM_CLASSES", "3", "DATALOADER.NUM_WORKERS", "0")
+    cfg = load_config(None, [key, value, *given])
+    tester = build_tester(cfg, build_detection_model(cfg), torch.device("cpu"))
+    assert (tester.options.detector, tester.options.iou_types) == (kind, iou_types)
+    assert len(tester.evaluators) == 1
 
 
 @pytest.fixture

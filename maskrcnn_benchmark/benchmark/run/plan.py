@@ -13,8 +13,10 @@ from maskrcnn_benchmark.benchmark.run.job import Job
 from maskrcnn_benchmark.benchmark.run.ready_row import row_options
 from maskrcnn_benchmark.benchmark.run.selection import RowSpec
 from maskrcnn_benchmark.config import load_config
-from maskrcnn_benchmark.engine.full_test import make_names
+from maskrcnn_benchmark.engine.full_test import make_backbone_name
+from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.structures.evaluation import check_expected
+from maskrcnn_benchmark.utils.user_module import import_user_modules
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def make_checked_names(config: str, settings: Settings, device: str) -> tuple[st
     """Backbone and detector of a config that can be measured."""
     cfg = load_config(config, row_options(settings, settings.dtypes[0], device, ""))
     check_expected(cfg.TEST.EXPECTED_RESULTS)
-    return make_names(cfg)
+    import_user_modules(cfg.IMPORTS)
+    return make_backbone_name(cfg), build_detection_model(cfg).kind
 
 
 def _notes(weights: str | None, settings: Settings, missing: str) -> tuple[str, ...]:

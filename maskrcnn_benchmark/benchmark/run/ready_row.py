@@ -21,7 +21,7 @@ from maskrcnn_benchmark.data import make_data_loader
 from maskrcnn_benchmark.data.datasets.evaluation import make_evaluators
 from maskrcnn_benchmark.engine.full_test import make_evaluation_options
 from maskrcnn_benchmark.engine.precision import resolve_precision
-from maskrcnn_benchmark.modeling.detector import build_detection_model
+from maskrcnn_benchmark.modeling.detector import Detector, build_detection_model
 from maskrcnn_benchmark.solver import make_optimizer
 from maskrcnn_benchmark.utils import comm
 from maskrcnn_benchmark.utils.user_module import import_user_modules
@@ -80,7 +80,7 @@ def _make_ours(job: Job, device: torch.device) -> ReadyRow:
     precision = resolve_precision(job.dtype, device, training=False)
     subject = OurDetector(model, device, precision, cfg.DATALOADER.SIZE_DIVISIBILITY)
     images = make_images(cfg, job.settings.dataset, job.settings.seed)
-    scoring = _make_scoring(cfg, job.settings.dataset, device) if job.weights else None
+    scoring = _make_scoring(cfg, job.settings.dataset, device, model) if job.weights else None
     return ReadyRow(subject, images, job.weights, lambda: make_optimizer(cfg, model), scoring)
 
 
@@ -96,8 +96,12 @@ def _make_peer(job: Job, device: torch.device) -> ReadyRow:
     return ReadyRow(subject, images, None, lambda: make_plain_optimizer(model), None)
 
 
-def _make_scoring(cfg: ConfigNode, dataset: str | None, device: torch.device) -> Scoring | None:
+def _make_scoring(
+    cfg: ConfigNode, dataset: str | None, device: torch.device, model: Detector
+) -> Scoring | None:
     if dataset is None:
         return None
     loaders = make_data_loader(cfg, is_train=False, is_distributed=comm.is_distributed())
-    return Scoring(dataset, loaders, make_evaluators(cfg, loaders), make_evaluation_options(cfg, device))
+    evaluators = make_evaluators(cfg, loaders, model.iou_types)
+    options = make_evaluation_options(cfg, device, model.kind, model.iou_types)
+    return Scoring(dataset, loaders, evaluators, options)

@@ -52,8 +52,9 @@ class CombinedROIHeads(nn.ModuleDict):
 
     @property
     def iou_types(self) -> tuple[str, ...]:
-        """The evaluations that score the detections."""
-        return tuple(head.iou_type for _, head in self.in_order() if head.iou_type is not None)
+        """The evaluations that score the detections, each once."""
+        types = (head.iou_type for _, head in self.in_order())
+        return tuple(dict.fromkeys(each for each in types if each is not None))
 
     @property
     def target_fields(self) -> tuple[str, ...]:

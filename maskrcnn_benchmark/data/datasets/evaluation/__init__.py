@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -18,24 +19,49 @@ from maskrcnn_benchmark.structures.evaluation import (
 )
 from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 
+logger = logging.getLogger("maskrcnn_benchmark.inference")
 
-def make_evaluators(cfg: ConfigNode, data_loaders: Sequence[DataLoader[Any]]) -> list[Evaluator]:
+
+def make_evaluators(
+    cfg: ConfigNode, data_loaders: Sequence[DataLoader[Any]], iou_types: Sequence[str]
+) -> list[Evaluator]:
     """An evaluator for each loader's dataset: TEST.EVALUATOR, or that of the dataset's kind.
 
+    iou_types: what the model predicts. Types that an evaluator does not know are not scored, and the log
+    says so: a head of a user's own also trains and runs where nothing scores it.
+
     Raises:
-        ValueError: an evaluator that is not known or cannot score what the model predicts; a
-            TEST.EXPECTED_RESULTS that names no number of it.
+        ValueError: an evaluator that is not known or cannot score the dataset; a TEST.EXPECTED_RESULTS that
+            names no number of it.
     """
-    iou_types = ("bbox", "segm") if cfg.MODEL.MASK_ON else ("bbox",)
     evaluators: list[Evaluator] = []
     for loader in data_loaders:
         dataset: Any = loader.dataset
+        known = known_types(cfg.TEST.EVALUATOR or getattr(dataset, "kind", ""), iou_types)
         if cfg.TEST.EVALUATOR:
-            evaluators.append(EVALUATORS[cfg.TEST.EVALUATOR](dataset, iou_types))
+            evaluators.append(EVALUATORS[cfg.TEST.EVALUATOR](dataset, known))
         else:
-            evaluators.append(dataset.make_evaluator(iou_types))
+            evaluators.append(dataset.make_evaluator(known))
         check_expected(cfg.TEST.EXPECTED_RESULTS, evaluators[-1].metrics)
     return evaluators
+
+
+def known_types(name: str, iou_types: Sequence[str]) -> tuple[str, ...]:
+    """Those of the types that the evaluator called `name` knows; one log line names the others.
+
+    An evaluator that is no class with `metrics` gets them all.
+    """
+    metrics = getattr(EVALUATORS.get(name), "metrics", None)
+    if not isinstance(metrics, Mapping):
+        return tuple(iou_types)
+    if unknown := [each for each in iou_types if each not in metrics]:
+        logger.info(
+            "Not scored: %s of the model; the evaluator %r knows %s (TEST.EVALUATOR names another)",
+            ", ".join(unknown),
+            name,
+            ", ".join(metrics),
+        )
+    return tuple(each for each in iou_types if each in metrics)
 
 
 def evaluate(
@@ -54,7 +80,7 @@ def evaluate(
             `encode` made of it.
         output_folder: gets the evaluator's files; for COCO's format bbox.json, segm.json (COCO's result
             format), coco_results.json and per_class.md.
-        iou_types: of "bbox" and "segm".
+        iou_types: what is scored; "bbox", "segm" and whatever the evaluator knows beside them.
         expected_results: rows [IoU type, metric, mean, standard deviation]; a number further than
             `expected_results_sigma_tol` deviations off is named in the result's `failed_expectations`.
 
