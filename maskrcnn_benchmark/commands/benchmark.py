@@ -1,11 +1,8 @@
-"""Measure the rows of the result table on this machine, beside the published ones.
+"""Measure the rows of the result table: results.json, table.md and report.html.
+Exit status: 0; 1 an error or a failed row; 130 or 143 stopped by a signal.
 
-    maskrcnn-benchmark benchmark --quick        # the VoVNet table at a reduced size, in minutes
-    maskrcnn-benchmark benchmark --configs mask-V-39 --weights-dir runs --dataset coco_2017_val
-    torchrun --nproc_per_node=2 -m maskrcnn_benchmark benchmark
-
-Writes results.json, table.md, report.html. Exit status: 0; 1 an error or a failed row; 130 or 143
-stopped by SIGINT or SIGTERM.
+    maskrcnn-benchmark benchmark --quick     # at a reduced size, in minutes
+    maskrcnn-benchmark benchmark --weights-dir runs --dataset coco_2017_val
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ COMMANDS = {
     "train": ("train", "train a detector, test it, write the report of the run"),
     "test": ("test", "test a detector on every dataset of DATASETS.TEST"),
     "benchmark": ("benchmark", "measure memory, speed and AP of detectors: the result table"),
-    "weights": ("weights", "published weights, and files of weights: list, inspect, convert, publish"),
+    "weights": ("weights", "list, fetch, inspect, convert, strip and diff files of weights"),
     "pretrain": ("pretrain", "train a body as a classifier, for a detector to start from"),
     "models": ("models", "list the backbones, or the configs"),
     "quickstart": ("quickstart", "train, stop, resume and test a detector on embedded data"),

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maskrcnn_benchmark.commands.command_line import named_parser, user_errors
+from maskrcnn_benchmark.commands.command_line import PROGRAM, WideHelp, named_parser, user_errors
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.weights.classes import with_background
 from maskrcnn_benchmark.weights.compare_files import difference
@@ -33,27 +33,55 @@ from maskrcnn_benchmark.weights.sources.read import read_weights
 from maskrcnn_benchmark.weights.sources.resolve import cached, read_named, resolve_weights
 from maskrcnn_benchmark.weights.unwrap import unwrap
 
+# Of each command: the line of the list, and an example of use.
+EXAMPLES = {
+    "list": ("the catalogue of published weights", "list"),
+    "fetch": (
+        "download a catalogue entry, and print its path",
+        "fetch ImageNetPretrained/pytorchcv/vovnet39",
+    ),
+    "inspect": ("what a file is", "inspect model_final.pth"),
+    "convert": (
+        "another project's weights under this project's names",
+        "convert vovnet39.pth V-39.safetensors --as V-39",
+    ),
+    "strip": (
+        "a checkpoint as one file to publish",
+        "strip model_final.pth mine.safetensors",
+    ),
+    "diff": ("how two files differ", "diff before.pth after.pth"),
+}
+SOURCE = "a path, or a catalog://, https:// or hf:// name"
+
 
 def make_parser() -> argparse.ArgumentParser:
     parser = named_parser("weights", "COMMAND ...", __doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
-    commands.add_parser("list", help="the catalogue of published weights")
-    commands.add_parser("fetch", help="download a catalogue entry").add_argument("name")
-    commands.add_parser("inspect", help="what a file is").add_argument("file")
-    convert = commands.add_parser("convert", help="another project's weights under this project's names")
-    strip = commands.add_parser("strip", help="a checkpoint as one file to publish")
-    for command in (convert, strip):
-        command.add_argument("src")
-        command.add_argument("dst", help=f"a {SUFFIX} file")
-    convert.add_argument("--as", dest="body", default="", metavar="BODY", help="refuse any other body")
-    strip.add_argument("--config-file", default="", metavar="FILE", help="config, where SRC holds none")
-    strip.add_argument(
+    commands = parser.add_subparsers(
+        prog=f"{PROGRAM} weights", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
+    for name, (summary, example) in EXAMPLES.items():
+        text = f"{summary[0].upper()}{summary[1:]}.\n\n    {PROGRAM} weights {example}"
+        commands.add_parser(name, help=summary, description=text, formatter_class=WideHelp)
+    choices = commands.choices
+    choices["fetch"].add_argument("name", metavar="NAME", help="of the list, with or without catalog://")
+    choices["inspect"].add_argument("file", metavar="FILE", help=SOURCE)
+    for name in ("convert", "strip"):
+        choices[name].add_argument("src", metavar="SRC", help=SOURCE)
+        choices[name].add_argument("dst", metavar="DST", help=f"a {SUFFIX} file")
+    choices["convert"].add_argument(
+        "--as", dest="body", default="", metavar="BODY", help="refuse any other body"
+    )
+    _add_strip_options(choices["strip"])
+    choices["diff"].add_argument("first", metavar="A", help=SOURCE)
+    choices["diff"].add_argument("second", metavar="B", help=SOURCE)
+    return parser
+
+
+def _add_strip_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config-file", default="", metavar="FILE", help="config, where SRC holds none")
+    parser.add_argument(
         "--classes", default="", metavar="FILE", help="json list of class names, label 1 first"
     )
-    diff = commands.add_parser("diff", help="how two files differ")
-    diff.add_argument("first", metavar="A")
-    diff.add_argument("second", metavar="B")
-    return parser
 
 
 def show_catalogue() -> None:

@@ -74,7 +74,7 @@ def fused_concat_conv2d(
     """relu(norm(conv(cat(parts, 1)))), with a 1x1 convolution: parts [N,Ci,H,W] -> [N,D,H,W]."""
     if isinstance(conv, Conv2d) and runs_prepared(parts[0], conv):
         method = choose_method(METHODS_OF_PARTS, parts, conv)
-        if method is not None and all(part.dtype == torch.float32 for part in parts):
+        if method is not None:
             return _run_prepared(parts, conv, norm, relu, None, method)
     return fused_conv2d(torch.cat(list(parts), 1), conv, norm, relu)
 

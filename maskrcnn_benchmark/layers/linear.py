@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import (
-    POINTWISE,
-    ImplicitGemm,
-    implicit_gemm_conv2d,
-    implicit_gemm_weight,
-)
-from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
-from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK
+from maskrcnn_benchmark.layers.cpu_inference.implicit_gemm import ImplicitGemm
+from maskrcnn_benchmark.layers.cpu_inference.method import Method
 from maskrcnn_benchmark.layers.cpu_inference.prepared import (
     Form,
     PreparesWeight,
@@ -23,6 +17,8 @@ from maskrcnn_benchmark.layers.cpu_inference.prepared import (
     prepare,
     runs_prepared,
 )
+
+INTEGERS: Method = ImplicitGemm(int16=True)
 
 
 class Linear(PreparesWeight, nn.Linear):
@@ -47,27 +43,35 @@ def fused_linear(
 
     matrix: gives weight [K, C] and bias [K] from the parameters of `layer`, which keeps what is prepared.
     """
-    if not _multiplies_int16(x, layer):
-        out = F.linear(x, *matrix())
-        return F.relu(out, inplace=True) if relu else out
+    if layer.int16 and runs_prepared(x, layer):
+        pixels = x.reshape(-1, x.shape[-1], 1, 1)
+        shape = _Pointwise(x.shape[-1], _outputs(layer))
+        dtype = autocast_dtype(x) or x.dtype
+        if INTEGERS.fits([pixels], shape, dtype, layer.int16):
 
-    def make() -> tuple[Tensor, Tensor | None]:
-        weight, bias = matrix()
-        return implicit_gemm_weight(weight[:, :, None, None], int16=True), bias
+            def make() -> tuple[Tensor, Tensor | None]:
+                weight, bias = matrix()
+                return INTEGERS.pack(weight[:, :, None, None], [pixels], shape), bias
 
-    sources = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
-    made = prepare(layer, sources, Form(ImplicitGemm(int16=True), x.dtype), make)
-    pixels = x.reshape(-1, x.shape[-1], 1, 1)
-    out = implicit_gemm_conv2d([pixels], made.weight, made.bias, _outputs(layer), POINTWISE, relu)
-    return out.view(*x.shape[:-1], -1)
+            sources = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+            made = prepare(layer, sources, Form(INTEGERS, dtype), make)
+            out = INTEGERS.run([pixels], made.weight, made.bias, shape, relu, None)
+            return out.view(*x.shape[:-1], -1)
+    out = F.linear(x, *matrix())
+    return F.relu(out, inplace=True) if relu else out
 
 
-def _multiplies_int16(x: Tensor, layer: Linear | ConvTranspose2d) -> bool:
-    if not (layer.int16 and HAS_INT16_PRODUCTS and runs_prepared(x, layer)):
-        return False
-    if x.device.type != "cpu" or (autocast_dtype(x) or x.dtype) != torch.float32:
-        return False
-    return x.shape[-1] % CHANNEL_BLOCK == 0 and _outputs(layer) % CHANNEL_BLOCK == 0
+@dataclass(frozen=True)
+class _Pointwise:
+    """The 1x1 convolution over single pixels that a fully connected layer is; a `ConvShape`."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
 
 
 def _outputs(layer: Linear | ConvTranspose2d) -> int:

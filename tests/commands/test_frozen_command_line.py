@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -136,11 +138,20 @@ def test_scripts_of_old_start_the_commands() -> None:
     assert set(SCRIPTS) == {path.name for path in TOOLS.glob("*.py")}
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", ["", *OPTIONS])
 def test_help_fits_a_screen_and_has_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run_command(*name.split(), "--help")
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) <= 27
+    assert lines[0].startswith(f"usage: maskrcnn-benchmark {name}".strip())
+    assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
     assert any(f"maskrcnn-benchmark {name}".strip() in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIONS if " " in name])
+def test_subcommand_explains_its_arguments_and_takes_its_example(name: str) -> None:
+    parser = parsers()[name]
+    assert all(action.help for action in parser._actions)
+    (example,) = re.findall(rf"    maskrcnn-benchmark {name}(.*)", parser.description or "")
+    parser.parse_args(shlex.split(example))

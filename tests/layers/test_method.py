@@ -75,6 +75,8 @@ def test_a_concatenation(
     conv = make("1x1", int16)
     assert choose_method(METHODS_OF_PARTS, MAP.split(16, dim=1), conv) == expected
     assert choose_method(METHODS_OF_PARTS, MAP.split([8, 24], dim=1), conv) is None
+    mixed = [MAP[:, :16], MAP[:, 16:].double()]
+    assert choose_method(METHODS_OF_PARTS, mixed, conv) is None, "a part that would be converted first"
     assert choose_method(METHODS_OF_PARTS, MAP.double().split(16, dim=1), conv.double()) is None
 
 

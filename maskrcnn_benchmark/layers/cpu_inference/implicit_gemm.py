@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
 from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
-from maskrcnn_benchmark.layers.cpu_inference.method import accumulates, add_relu_
+from maskrcnn_benchmark.layers.cpu_inference.method import ConvShape, accumulates, add_relu_
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
@@ -30,21 +30,21 @@ class Geometry(NamedTuple):
     dilation: tuple[int, int] = (1, 1)
 
     @staticmethod
-    def of(conv: nn.Conv2d) -> Geometry:
-        """A convolution's."""
+    def of(conv: ConvShape) -> Geometry:
+        """The kernel size, stride, padding and dilation of a convolution with padding in numbers."""
         assert not isinstance(conv.padding, str)
         numbers = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
         return Geometry(*((y, x) for y, x in numbers))
 
     def flat(self) -> list[int]:
-        """As the operators take it."""
+        """The eight numbers in the fields' order, y before x, as the C++ operators take them."""
         return [number for pair in self for number in pair]
 
 
 POINTWISE = Geometry()
 
 
-def fits_implicit_gemm(parts: Sequence[Tensor], conv: nn.Conv2d) -> bool:
+def fits_implicit_gemm(parts: Sequence[Tensor], conv: ConvShape) -> bool:
     """Whether the kernel serves this convolution over these maps on this processor."""
     return (
         COLUMNS > 0
@@ -102,19 +102,26 @@ def _channels_last(parts: Sequence[Tensor]) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class ImplicitGemm:
-    """A `Method`: this, over one map or several."""
+    """A `Method`: the implicit GEMM, over one map or over several that are taken as concatenated.
+
+    int16: whether it multiplies 16-bit integers (see int16.py) or float32.
+    """
 
     int16: bool = False
 
-    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
-        """Maps on the CPU and a convolution that `fits_implicit_gemm`, in float32."""
+    def fits(self, parts: Sequence[Tensor], conv: ConvShape, dtype: torch.dtype, int16: bool) -> bool:
+        """Whether the maps are float32 on the CPU, `dtype` too, and `fits_implicit_gemm` holds.
+
+        With integers also whether the layer asks for them (`int16`) and the processor has their products.
+        """
         if self.int16 and not (int16 and HAS_INT16_PRODUCTS):
             return False
-        on_cpu = all(part.device.type == "cpu" for part in parts)
-        return on_cpu and dtype == torch.float32 and fits_implicit_gemm(parts, conv)
+        if dtype != torch.float32 or any(part.dtype != dtype or part.device.type != "cpu" for part in parts):
+            return False
+        return fits_implicit_gemm(parts, conv)
 
-    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
-        """See `implicit_gemm_weight`."""
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: ConvShape) -> Tensor:
+        """The weight [K,C,kh,kw] in panels of output channels; see `implicit_gemm_weight`."""
         return implicit_gemm_weight(weight, self.int16)
 
     def run(
@@ -122,7 +129,7 @@ class ImplicitGemm:
         parts: Sequence[Tensor],
         weight: Tensor,
         bias: Tensor | None,
-        conv: nn.Conv2d,
+        conv: ConvShape,
         relu: bool,
         residual: Tensor | None,
     ) -> Tensor:

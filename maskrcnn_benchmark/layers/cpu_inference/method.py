@@ -7,8 +7,27 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+
+class ConvShape(Protocol):
+    """What a method reads of a convolution; every nn.Conv2d has it. Pairs are (y, x)."""
+
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def out_channels(self) -> int: ...
+    @property
+    def kernel_size(self) -> tuple[int, ...]: ...
+    @property
+    def stride(self) -> tuple[int, ...]: ...
+    @property
+    def padding(self) -> str | tuple[int, ...]: ...
+    @property
+    def dilation(self) -> tuple[int, ...]: ...
+    @property
+    def groups(self) -> int: ...
 
 
 class Method(Protocol):
@@ -17,13 +36,13 @@ class Method(Protocol):
     Values of a class are equal where they take the same packed weight.
     """
 
-    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
+    def fits(self, parts: Sequence[Tensor], conv: ConvShape, dtype: torch.dtype, int16: bool) -> bool:
         """Whether it serves `conv` over maps like `parts` [N,Ci,H,W] in `dtype` on this processor.
 
         int16: whether the layer is to multiply 16-bit integers where the processor does.
         """
 
-    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: ConvShape) -> Tensor:
         """The weight [K,C,kh,kw] in the layout that `run` takes; `parts` are the first that come."""
 
     def run(
@@ -31,7 +50,7 @@ class Method(Protocol):
         parts: Sequence[Tensor],
         weight: Tensor,
         bias: Tensor | None,
-        conv: nn.Conv2d,
+        conv: ConvShape,
         relu: bool,
         residual: Tensor | None,
     ) -> Tensor:
@@ -45,12 +64,12 @@ class Method(Protocol):
 class Plain:
     """torch's own convolution: every device, dtype and geometry."""
 
-    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
-        """One map."""
+    def fits(self, parts: Sequence[Tensor], conv: ConvShape, dtype: torch.dtype, int16: bool) -> bool:
+        """Always for one map; never for several, which its caller concatenates first."""
         return len(parts) == 1
 
-    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
-        """In channels_last."""
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: ConvShape) -> Tensor:
+        """The weight [K,C,kh,kw] in channels_last, which spares torch's kernels a copy at every call."""
         return weight.contiguous(memory_format=torch.channels_last)
 
     def run(
@@ -58,24 +77,24 @@ class Plain:
         parts: Sequence[Tensor],
         weight: Tensor,
         bias: Tensor | None,
-        conv: nn.Conv2d,
+        conv: ConvShape,
         relu: bool,
         residual: Tensor | None,
     ) -> Tensor:
-        """Convolution, sum, ReLU."""
+        """relu(convolution + residual) [N,K,H',W']; sum and ReLU in place in the convolution's output."""
         out = F.conv2d(parts[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
         return add_relu_(out, residual, relu)
 
 
 def add_relu_(out: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
-    """Sum and ReLU in place."""
+    """relu(out + residual), written over `out` [N,K,H,W]; the sum and the ReLU only where asked for."""
     if residual is not None:
         out = out.add_(residual)
     return out.relu_() if relu else out
 
 
 def accumulates(residual: Tensor | None, dtype: torch.dtype) -> bool:
-    """Whether a convolution in `dtype` can write its sum into `residual`."""
+    """Whether a kernel can add its output in `dtype` to `residual` in place: same dtype, channels_last."""
     if residual is None or residual.dtype != dtype:
         return False
     return residual.is_contiguous(memory_format=torch.channels_last)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from maskrcnn_benchmark.layers.cpu_inference.method import accumulates, add_relu_
+from maskrcnn_benchmark.layers.cpu_inference.method import ConvShape, accumulates, add_relu_
 
 
 @dataclass(frozen=True)
 class OneDnn:
     """A `Method`: oneDNN's convolution in float32, or in bfloat16 where it supports that."""
 
-    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
+    def fits(self, parts: Sequence[Tensor], conv: ConvShape, dtype: torch.dtype, int16: bool) -> bool:
         """One map on the CPU, where torch uses oneDNN."""
         if len(parts) > 1 or parts[0].device.type != "cpu":
             return False
@@ -26,7 +26,7 @@ class OneDnn:
             return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
         return dtype == torch.float32
 
-    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: ConvShape) -> Tensor:
         """In the blocks that oneDNN prefers for maps of this size; it takes other sizes too."""
         shape = list(parts[0].shape)
         return torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), *_geometry(conv), shape)
@@ -36,7 +36,7 @@ class OneDnn:
         parts: Sequence[Tensor],
         weight: Tensor,
         bias: Tensor | None,
-        conv: nn.Conv2d,
+        conv: ConvShape,
         relu: bool,
         residual: Tensor | None,
     ) -> Tensor:
@@ -52,5 +52,5 @@ class OneDnn:
         return out if fused else add_relu_(out, residual, relu)
 
 
-def _geometry(conv: nn.Conv2d) -> tuple[Any, ...]:
+def _geometry(conv: ConvShape) -> tuple[Any, ...]:
     return conv.padding, conv.stride, conv.dilation, conv.groups

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskrcnn_benchmark.layers._extension import KERNEL_DEVICES
 from maskrcnn_benchmark.layers.cpu_inference.int16 import HAS_INT16_PRODUCTS
-from maskrcnn_benchmark.layers.cpu_inference.method import add_relu_
+from maskrcnn_benchmark.layers.cpu_inference.method import ConvShape, add_relu_
 from maskrcnn_benchmark.layers.cpu_inference.packed_weight import CHANNEL_BLOCK, COLUMNS, new_packed_weight
 
 
-def fits_winograd(conv: nn.Conv2d) -> bool:
+def fits_winograd(conv: ConvShape) -> bool:
     """Whether the kernel serves this convolution on this processor."""
     return (
         COLUMNS > 0
@@ -53,19 +53,25 @@ def winograd_conv2d(
 
 @dataclass(frozen=True)
 class Winograd:
-    """A `Method`: this, over one map."""
+    """A `Method`: Winograd's F(4x4, 3x3), over one map.
+
+    int16: whether it multiplies 16-bit integers (see int16.py) or float32.
+    """
 
     int16: bool = False
 
-    def fits(self, parts: Sequence[Tensor], conv: nn.Conv2d, dtype: torch.dtype, int16: bool) -> bool:
-        """A map on the CPU and a convolution that `fits_winograd`, in float32."""
+    def fits(self, parts: Sequence[Tensor], conv: ConvShape, dtype: torch.dtype, int16: bool) -> bool:
+        """Whether there is one map, on the CPU, `dtype` is float32, and `fits_winograd` holds.
+
+        With integers also whether the layer asks for them (`int16`) and the processor has their products.
+        """
         if self.int16 and not (int16 and HAS_INT16_PRODUCTS):
             return False
         on_cpu = len(parts) == 1 and parts[0].device.type == "cpu"
         return on_cpu and dtype == torch.float32 and fits_winograd(conv)
 
-    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: nn.Conv2d) -> Tensor:
-        """See `winograd_weight`."""
+    def pack(self, weight: Tensor, parts: Sequence[Tensor], conv: ConvShape) -> Tensor:
+        """The filters [K,C,3,3] transformed, in panels of output channels; see `winograd_weight`."""
         return winograd_weight(weight, self.int16)
 
     def run(
@@ -73,7 +79,7 @@ class Winograd:
         parts: Sequence[Tensor],
         weight: Tensor,
         bias: Tensor | None,
-        conv: nn.Conv2d,
+        conv: ConvShape,
         relu: bool,
         residual: Tensor | None,
     ) -> Tensor:
