@@ -61,8 +61,8 @@ def test_what_can_be_read_in_one_way_is_taken(
 
 def test_two_files_that_fit_are_not_chosen_from(write_coco, content) -> None:
     files = write_coco(content)
-    (files.image_folder / NFD).write_bytes(b"")
-    (files.image_folder / NFC).write_bytes(b"")
+    for name in (NFC, NFD):
+        (files.image_folder / name).write_bytes((files.image_folder / "0.png").read_bytes())
     assert listed_as(files, NFC).get_img_info(0)["file_name"] == NFC
     (files.image_folder / "a").mkdir()
     for name in (NFC, NFD):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import cv2
@@ -25,7 +26,8 @@ def read_image(path: str, size_wh: tuple[int, int] | None = None, pixel_bits: in
     try:
         encoded = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
+        link = f"; it is a link to {os.readlink(path)}" if os.path.islink(path) else ""
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); restore the file{link}") from error
     pixels = _decode(path, encoded, pixel_bits) if len(encoded) else None
     if pixels is None:
         raise DatasetError(

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from maskrcnn_benchmark.data.datasets.coco.annotations import read_coco_annotati
 from maskrcnn_benchmark.data.datasets.detection_dataset import DetectionDataset, OpenOptions
 from maskrcnn_benchmark.data.datasets.find_image import find_images
 from maskrcnn_benchmark.data.datasets.image_file import describe_depth, read_image
+from maskrcnn_benchmark.data.datasets.image_headers import Listed, check_headers
 from maskrcnn_benchmark.data.datasets.packed import IdMap, PackedBytes
 from maskrcnn_benchmark.data.datasets.registry import DATASETS
 from maskrcnn_benchmark.data.datasets.validation import DatasetError, Problems
@@ -62,6 +64,7 @@ class COCODataset(DetectionDataset):
         self._images = torch.arange(len(num_objects))
         if remove_images_without_annotations:
             self._images = num_objects.nonzero().flatten()
+        self._check_headers()
         self._log(len(num_objects))
         self._set_classes()
 
@@ -158,6 +161,20 @@ class COCODataset(DetectionDataset):
                 len(taken),
                 *next(iter(taken.values())),
             )
+
+    def _check_headers(self) -> None:
+        infos = (self.get_img_info(index) for index in range(len(self)))
+        images = [
+            Listed(
+                int(info["id"]),
+                os.path.join(self.image_folder, str(info["file_name"])),
+                (int(info["width"]), int(info["height"])),
+            )
+            for info in infos
+        ]
+        problems = Problems(self.annotation_file)
+        check_headers(problems, images, partial(read_image, pixel_bits=self.pixel_bits))
+        problems.raise_if_any()
 
     def _log(self, listed: int) -> None:
         annotations = self._annotations
