@@ -14,6 +14,7 @@ and `SOLVER.HOOKS "('print_lr',)"` on the command line.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -161,11 +162,22 @@ class Hooks(Hook):
             hook.on_error(state, error)
 
     def state_dict(self) -> dict[str, Any]:
-        """The non-empty states, by the hooks' class names."""
-        states = {type(hook).__name__: hook.state_dict() for hook in self.hooks}
+        """The non-empty states; see `_named`."""
+        states = {name: hook.state_dict() for name, hook in self._named()}
         return {name: state for name, state in states.items() if state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        for name, hook in self._named():
+            if name in state_dict:
+                hook.load_state_dict(state_dict[name])
+
+    def _named(self) -> Iterator[tuple[str, Hook]]:
+        """Each hook under its class's name; the second of a class under "name 2", and so on.
+
+        So hooks of other classes may come and go between the starts of a run.
+        """
+        seen: Counter[str] = Counter()
         for hook in self.hooks:
-            if type(hook).__name__ in state_dict:
-                hook.load_state_dict(state_dict[type(hook).__name__])
+            name = type(hook).__name__
+            seen[name] += 1
+            yield (name if seen[name] == 1 else f"{name} {seen[name]}"), hook

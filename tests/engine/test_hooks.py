@@ -14,7 +14,7 @@ from engine.fake_run import train
 from maskrcnn_benchmark.config import load_config
 from maskrcnn_benchmark.engine.best import choose_deciding
 from maskrcnn_benchmark.engine.builtin_hooks import EarlyStopping, make_hooks
-from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, TrainState
+from maskrcnn_benchmark.engine.hooks import HOOKS, Hook, Hooks, TrainState
 from maskrcnn_benchmark.engine.replay import NonFiniteLossError
 from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, Deciding
 from maskrcnn_benchmark.utils.metric_writers import Record, read_metrics
@@ -123,6 +123,23 @@ def test_state_of_a_hook_is_in_the_checkpoint(tmp_path: Path) -> None:
     train(tmp_path, 7, resume=True, hooks=[Diary(), counter])
     assert counter.count == 7
     assert read_checkpoint(tmp_path / "model_final.pth")["hooks"] == {"Counter": {"count": 7}}
+
+
+def test_two_hooks_of_a_class_have_states_of_their_own(tmp_path: Path) -> None:
+    first, second = Counter(), Counter()
+    second.count = 10
+    train(tmp_path, 2, hooks=[first, Diary(), second])
+    first, second, third = Counter(), Counter(), Counter()
+    train(tmp_path, 3, resume=True, hooks=[Diary(), first, second, third])
+    assert (first.count, second.count, third.count) == (3, 13, 1)
+    kept = read_checkpoint(tmp_path / "model_final.pth")["hooks"]
+    assert kept == {"Counter": {"count": 3}, "Counter 2": {"count": 13}, "Counter 3": {"count": 1}}
+
+
+def test_a_checkpoint_by_class_names_alone_still_loads() -> None:
+    counter = Counter()
+    Hooks([Diary(), counter]).load_state_dict({"Counter": {"count": 5}})
+    assert counter.count == 5
 
 
 APS = (0.2, 0.3, 0.3, 0.25, 0.4, 0.5)  # an evaluation every two iterations; the best so far is the second
