@@ -1,4 +1,4 @@
-"""Time of non-maximum suppression beside torchvision's, on the same boxes in the same run.
+"""Time of NMS beside torchvision's, on the same boxes in the same run.
 
     python benchmarks/nms.py [--device cuda] [--output benchmarks/results/nms_cpu]
 
@@ -121,7 +121,7 @@ def main() -> None:
         )
         data[name] = {"kept": num_kept, "median_s": median, "ratio": ratio, "seconds": seconds}
     common.report(
-        "Non-maximum suppression",
+        "NMS",
         [f"Medians of {arguments.repeats} calls taken in turns, on {arguments.device}; milliseconds."],
         common.table(["boxes", "kept", "ours", "torchvision", "ratio"], rows),
         {"device": arguments.device, "cases": data},

@@ -54,7 +54,7 @@ def inference(
 
     Args:
         dataset_name: for the log.
-        iou_types: what the dataset's own evaluator scores; of no account where one is given.
+        iou_types: what the dataset's own evaluator scores; ignored where `evaluator` is given.
         expected_results: rows [IoU type, metric, mean, standard deviation]; a number further than
             `expected_results_sigma_tol` deviations off is logged and named in `failed_expectations`.
         output_folder: gets the evaluator's files.

@@ -33,23 +33,23 @@ def fragment(*children: object) -> Html:
 
 
 def section(title: str, *children: object) -> Html:
-    """A part of the page under a heading."""
+    """A section of the page: the title as a heading (h2), then the children."""
     return element("section", element("h2", title), *children)
 
 
 def bullets(items: Iterable[object]) -> Html:
-    """A list."""
+    """An unordered list (ul) with an entry (li) for each item; items that are no Html are escaped."""
     return element("ul", *(element("li", item) for item in items))
 
 
 def definitions(pairs: Iterable[tuple[str, object]]) -> Html:
-    """Names, and what each stands for."""
+    """A definition list (dl): each pair's name (dt), and what it stands for (dd)."""
     parts = (part for name, value in pairs for part in (element("dt", name), element("dd", value)))
     return element("dl", *parts)
 
 
 def folded(title: str, *children: object) -> Html:
-    """What a reader opens by a click on the title."""
+    """Children that stay hidden (details) until a reader clicks on the title (summary)."""
     return element("details", element("summary", title), *children)
 
 

@@ -20,9 +20,9 @@ class WarmupLR(ABC):
     """Sets each group's learning rate to `initial rate * warmup(k) * decay(k)`.
 
     `step()` is called at the start of iteration k = 1, 2, ..., so that iteration k runs at f(k); f(0), the
-    rate after construction, trains nothing. That is the family's loop, and why this is not a subclass of
-    torch's scheduler, which warns when it steps before the optimizer does. Warm-up: Goyal et al. 2017,
-    section 2.2.
+    learning rate after construction, trains nothing. That is the family's loop, and why this is not a
+    subclass of torch's scheduler, which warns when it steps before the optimizer does. Warm-up: Goyal et
+    al. 2017, section 2.2.
 
     Args:
         warmup_factor: factor at iteration 0.
@@ -62,13 +62,13 @@ class WarmupLR(ABC):
 
     def get_lr(self) -> list[float]:
         """The learning rate of each parameter group at iteration `last_epoch`."""
-        # the order of the products is the family's: the rates agree to the last bit
+        # the order of the products is the family's: the learning rates agree to the last bit
         decay = self.decay()
         warmup = self._warmup()
         return [base_lr * warmup * decay for base_lr in self.base_lrs]
 
     def step(self) -> None:
-        """Moves to the next iteration and sets its rates."""
+        """Moves to the next iteration and sets its learning rates."""
         self.last_epoch += 1
         self._apply()
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.segmentation_mask import SegmentationMask
 
+BACKGROUND = "__background__"  # the name of class 0, which no ground-truth box has
+
 
 class PolygonBatch(NamedTuple):
     """Polygons of a batch: those of ground-truth slot (n, g) are ``instance_starts[n * G + g : ... + 2]``."""

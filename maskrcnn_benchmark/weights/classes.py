@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from maskrcnn_benchmark.structures.targets import BACKGROUND
 from maskrcnn_benchmark.weights.matching import shortened
 
-BACKGROUND = "__background__"
 BACKGROUND_NAMES = (BACKGROUND, "background")
 CLASS_LAYER = re.compile(r"roi_heads\.(.+\.)?(cls_score|bbox_pred|mask_fcn_logits)\.(weight|bias)")
 # Rows that each class has in a layer.

@@ -25,7 +25,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def record(project: Path, name: str, results: Results) -> Path:
-    """A run's folder, as tools/benchmark.py leaves it."""
+    """A run's folder, as `maskrcnn-benchmark benchmark` leaves it."""
     folder = project / "benchmarks" / "results" / name
     folder.mkdir(parents=True, exist_ok=True)
     save_results(folder / "results.json", results)

@@ -1,4 +1,4 @@
-"""tools/benchmark.py from its arguments to its files, with real children; and what it says to bad input."""
+"""`maskrcnn-benchmark benchmark` from arguments to files, with real children, and what it says to bad input."""
 
 from __future__ import annotations
 

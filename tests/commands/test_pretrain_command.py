@@ -1,4 +1,4 @@
-"""tools/pretrain_backbone.py as a user runs it, on a few images; and what it refuses."""
+"""`maskrcnn-benchmark pretrain` as a user runs it, on a few images; and what it refuses."""
 
 from __future__ import annotations
 

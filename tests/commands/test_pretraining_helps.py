@@ -1,5 +1,5 @@
 """Pretraining shown to work: crops of the embedded shapes as image folders, a body trained on them by
-tools/pretrain_backbone.py, and a detector of tools/train_net.py that starts from it.
+`maskrcnn-benchmark pretrain`, and a detector that `train` starts from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""tools/test_net.py as a user starts it: alone, under torchrun, and under the old launcher."""
+"""`maskrcnn-benchmark test` as a user starts it: alone, under torchrun, and under the old launcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tools/train_net.py as a user runs it, on a few embedded images; and what it refuses."""
+"""`maskrcnn-benchmark train` as a user runs it, on a few embedded images; and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tools/weights.py command by command, and tools/test_net.py on a published file alone."""
+"""`maskrcnn-benchmark weights` command by command, and `test` on a published file alone."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ class FakeDetector(nn.Module):
         features = self.conv(images.tensors.float() / 255).relu().mean(dim=(2, 3))
         if self.noisy:
             features = features * torch.rand_like(features)
-        answers = self.out(features).float()
+        predictions = self.out(features).float()
         wanted = torch.stack([target.bbox.sum() / (1 + len(target)) / SIDE for target in targets])
         broken = any(BROKEN_LABEL in target.get_field("labels") for target in targets)
         return {
-            "loss_box_reg": (answers[:, 0] - wanted).square().mean() * (torch.nan if broken else 1.0),
-            "loss_classifier": (answers[:, 1] - 1).square().mean(),
+            "loss_box_reg": (predictions[:, 0] - wanted).square().mean() * (torch.nan if broken else 1.0),
+            "loss_classifier": (predictions[:, 1] - 1).square().mean(),
         }
 
 

@@ -36,7 +36,10 @@ def assert_same(first: object, second: object) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_resume_is_exact(tmp_path: Path, dtype: str) -> None:
-    """2N iterations equal N, a new start, and N more: weights, momentum, rate, random states, data order."""
+    """2N iterations equal N, a new start, and N more.
+
+    Equal are weights, momentum, learning rate, random states and data order.
+    """
     order_whole: list[int] = []
     order_parts: list[int] = []
     train(tmp_path / "whole", 10, dtype=dtype, checkpoint_period=5, log=order_whole)
@@ -113,7 +116,7 @@ def test_accumulation_equals_the_big_batch(tmp_path: Path, steps: int) -> None:
 
 
 def test_against_a_plain_loop(tmp_path: Path) -> None:
-    """The same losses minimised with torch's own SGD, one group a parameter, at the written-out rates."""
+    """The same losses minimised with torch's own SGD, one group a parameter, at explicit learning rates."""
     from engine.fake_run import FakeLoader
 
     trained = train(tmp_path, 8, noisy=False)[1]
@@ -127,9 +130,9 @@ def test_against_a_plain_loop(tmp_path: Path) -> None:
     batches = iter(FakeLoader(0, 4))
     for k in range(1, 9):
         warmup = (1 / 3) * (1 - k / 4) + k / 4 if k < 4 else 1.0
-        rate = 0.05 * warmup * (0.1 if k >= 6 else 1.0)
+        lr = 0.05 * warmup * (0.1 if k >= 6 else 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate if group["weight_decay"] else 2 * rate
+            group["lr"] = lr if group["weight_decay"] else 2 * lr
         images, targets, _ = next(batches)
         optimizer.zero_grad()
         sum(model(images, targets).values()).backward()

@@ -1,4 +1,4 @@
-"""Schedules against closed forms, through the config, resumed and scaled; and the body's own rate."""
+"""Schedules against closed forms, through the config, resumed and scaled; the body's own learning rate."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def start(*keys: object) -> tuple[torch.optim.Optimizer, WarmupLR]:
 
 
 def run(optimizer: torch.optim.Optimizer, scheduler: WarmupLR, iterations: int) -> list[float]:
-    """The rate of the weights in each of the next iterations."""
-    rates = []
+    """The learning rate of the weights in each of the next iterations."""
+    lrs = []
     for _ in range(iterations):
         scheduler.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-        assert optimizer.param_groups[1]["lr"] == pytest.approx(2 * rates[-1])  # biases
-    return rates
+        lrs.append(optimizer.param_groups[0]["lr"])
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(2 * lrs[-1])  # biases
+    return lrs
 
 
 @pytest.mark.parametrize("keys", CLOSED_FORMS, ids=str)
-def test_rates_are_the_closed_form_after_a_linear_warm_up(keys: tuple[object, ...]) -> None:
+def test_learning_rates_are_the_closed_form_after_a_linear_warm_up(keys: tuple[object, ...]) -> None:
     warmup = [min(1.0, WARMUP_FACTOR + (1 - WARMUP_FACTOR) * k / 8) for k in range(1, 41)]
     expected = [factor * CLOSED_FORMS[keys](k) for k, factor in enumerate(warmup, start=1)]
     assert run(*start(*keys), 40) == pytest.approx(expected)
@@ -73,7 +73,7 @@ def test_a_longer_run_on_resume_says_that_the_curve_changes(caplog: pytest.LogCa
 
 @pytest.mark.parametrize("keys", [POLY, COSINE], ids=str)
 def test_the_curve_follows_the_batch(keys: tuple[object, ...]) -> None:
-    """Half the batch: twice the iterations, half the rate, the same curve of the progress."""
+    """Half the batch: twice the iterations, half the learning rate, the same curve of the progress."""
     reference = load_config(None, ["SOLVER.BASE_LR", 0.02, *keys, "SOLVER.WARMUP_ITERS", 0]).SOLVER
     opts = [*keys, "SOLVER.WARMUP_ITERS", 0, "SOLVER.IMS_PER_BATCH", 8]
     scaled = load_config(None, opts)
@@ -105,10 +105,10 @@ class Detector(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def test_the_body_has_its_own_rate() -> None:
+def test_the_body_has_its_own_learning_rate() -> None:
     model = Detector()
-    rate = {id(p): 0.1 for p in model.parameters()}
-    rate |= {id(p): 0.025 for p in model.backbone["body"].parameters()}
+    lr_of = {id(p): 0.1 for p in model.parameters()}
+    lr_of |= {id(p): 0.025 for p in model.backbone["body"].parameters()}
     cfg = load_config(
         None,
         ["SOLVER.BASE_LR", 0.1, "SOLVER.BACKBONE_LR_FACTOR", 0.25, "SOLVER.WEIGHT_DECAY_BIAS", 0.5],
@@ -116,16 +116,16 @@ def test_the_body_has_its_own_rate() -> None:
     optimizer = make_optimizer(cfg, model)
     found = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     expected = {
-        id(p): (2 * rate[id(p)], 0.5) if "bias" in name else (rate[id(p)], cfg.SOLVER.WEIGHT_DECAY)
+        id(p): (2 * lr_of[id(p)], 0.5) if "bias" in name else (lr_of[id(p)], cfg.SOLVER.WEIGHT_DECAY)
         for name, p in model.named_parameters()
     }
     assert found == expected
-    assert optimizer.param_groups[0]["lr"] == 0.1  # the logged rate is that of the heads
+    assert optimizer.param_groups[0]["lr"] == 0.1  # the logged learning rate is that of the heads
     # the schedule keeps the ratio, and without a factor there are the family's two groups
     scheduler = make_lr_scheduler(cfg, optimizer)
     scheduler.step()
-    rates = [group["lr"] for group in optimizer.param_groups]
-    assert rates[2] == pytest.approx(0.25 * rates[0])
+    lrs = [group["lr"] for group in optimizer.param_groups]
+    assert lrs[2] == pytest.approx(0.25 * lrs[0])
     assert len(make_optimizer(load_config(), model).param_groups) == 2
 
 

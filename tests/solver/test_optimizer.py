@@ -1,4 +1,4 @@
-"""Parameter groups and rates against those of the published configs, and one update against torch's own."""
+"""Parameter groups and learning rates against the published configs', one update against torch's own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Named(nn.Module):
     ],
 )
 def test_groups_are_the_published_ones(name: str) -> None:
-    """The published optimizer has a group a tensor; ours holds as many tensors at the same rate and decay."""
+    """The published optimizer has a group a tensor; ours has as many tensors at each learning rate and decay."""
     published = json.loads((GOLDEN / "state_dicts" / f"{name}.json").read_text())
     expected = published["optimizer"]
     cfg = load_config(str(CONFIGS / f"{name.replace('__', '/')}.yaml"))
@@ -56,13 +56,13 @@ def test_groups_are_the_published_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s["config"] + "".join(map(str, s["opts"])))
-def test_rates_are_the_published_ones_to_the_last_bit(schedule: dict) -> None:  # type: ignore[type-arg]
+def test_learning_rates_are_the_published_ones_to_the_last_bit(schedule: dict) -> None:  # type: ignore[type-arg]
     optimizer, scheduler = published_schedule(schedule)
-    assert rates(optimizer) == schedule["lr_after_construction"]
+    assert learning_rates(optimizer) == schedule["lr_after_construction"]
     points = zip(schedule["last_epoch"], schedule["lr_weight"], schedule["lr_bias"], strict=True)
     for last_epoch, weight, bias in points:
         scheduler.load_state_dict({"last_epoch": last_epoch})
-        assert rates(optimizer) == [weight, bias]
+        assert learning_rates(optimizer) == [weight, bias]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s["config"] + "".join(map(str, s["opts"])))
@@ -72,7 +72,7 @@ def test_iteration_k_runs_at_f_of_k(schedule: dict) -> None:  # type: ignore[typ
     for iteration in range(1, max(wanted) + 1):
         scheduler.step()
         if iteration in wanted:
-            assert rates(optimizer) == wanted[iteration]
+            assert learning_rates(optimizer) == wanted[iteration]
 
 
 def published_schedule(schedule: dict) -> tuple[torch.optim.Optimizer, WarmupMultiStepLR]:  # type: ignore[type-arg]
@@ -84,7 +84,7 @@ def published_schedule(schedule: dict) -> tuple[torch.optim.Optimizer, WarmupMul
     return optimizer, make_lr_scheduler(cfg, optimizer)
 
 
-def rates(optimizer: torch.optim.Optimizer) -> list[float]:
+def learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [group["lr"] for group in optimizer.param_groups]
 
 
@@ -93,10 +93,10 @@ def test_constant_warm_up_and_rejected_schedules() -> None:
     scheduler = WarmupMultiStepLR(
         optimizer, (5,), warmup_factor=0.25, warmup_iters=2, warmup_method="constant"
     )
-    seen = [rates(optimizer)[0]]
+    seen = [learning_rates(optimizer)[0]]
     for _ in range(5):
         scheduler.step()
-        seen += rates(optimizer)
+        seen += learning_rates(optimizer)
     assert seen == [0.25, 0.25, 1.0, 1.0, 1.0, 0.1]
     with pytest.raises(ValueError, match=r"SOLVER\.WARMUP_METHOD"):
         WarmupMultiStepLR(optimizer, (5,), warmup_method="cosine")

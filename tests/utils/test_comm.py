@@ -19,7 +19,7 @@ from maskrcnn_benchmark.utils import comm
 comm.init_process_group(torch.device("cpu"))
 rank = comm.get_rank()
 losses = {"b": torch.tensor(1.0 + rank), "a": torch.tensor(3.0)}
-answer = {
+reply = {
     "rank": rank,
     "main": comm.is_main_process(),
     "world": comm.get_world_size(),
@@ -29,7 +29,7 @@ answer = {
     "sum": comm.reduce_dict({"b": torch.tensor(1.0 + rank)}, average=False)["b"].item(),
 }
 comm.synchronize()
-print(json.dumps(answer))
+print(json.dumps(reply))
 comm.destroy_process_group()
 """
 
@@ -50,19 +50,19 @@ def test_two_processes() -> None:
         for rank in range(2)
     ]
     try:
-        answers = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+        replies = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
     finally:
         for process in processes:
             process.kill()
     everything = [{"rank": 0, "bulk": "x"}, {"rank": 1, "bulk": "x" * 50_001}]
-    for rank, answer in enumerate(answers):
-        assert answer["rank"] == rank
-        assert answer["main"] == (rank == 0)
-        assert answer["world"] == 2
-        assert answer["all"] == everything
-        assert answer["main_only"] == ([[0], [1]] if rank == 0 else None)
-        assert answer["mean"] == {"a": 3.0, "b": 1.5}
-        assert answer["sum"] == 3.0
+    for rank, reply in enumerate(replies):
+        assert reply["rank"] == rank
+        assert reply["main"] == (rank == 0)
+        assert reply["world"] == 2
+        assert reply["all"] == everything
+        assert reply["main_only"] == ([[0], [1]] if rank == 0 else None)
+        assert reply["mean"] == {"a": 3.0, "b": 1.5}
+        assert reply["sum"] == 3.0
 
 
 def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:

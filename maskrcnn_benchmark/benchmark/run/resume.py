@@ -1,4 +1,4 @@
-"""The start of a run: an empty one, or the finished rows of one that was interrupted."""
+"""Starts a run's results, without rows or with the finished rows of the folder's interrupted run."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ from maskrcnn_benchmark.data.transforms.transforms import Transform
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.evaluation import Evaluator
 from maskrcnn_benchmark.structures.image_predictions import ImagePredictions, image_predictions
-
-BACKGROUND = "__background__"
+from maskrcnn_benchmark.structures.targets import BACKGROUND
 
 Sample = tuple[Tensor, BoxList, int]
 

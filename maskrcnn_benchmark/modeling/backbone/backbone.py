@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskrcnn_benchmark.config import ConfigNode
-from maskrcnn_benchmark.modeling.backbone import mobilenet, resnet, vgg, vovnet, vovnet_v2
+from maskrcnn_benchmark.modeling.backbone import mobilenet, resnet, vgg, vovnet, vovnet_v2  # noqa: F401
 from maskrcnn_benchmark.modeling.backbone.body import Body, Neck
 from maskrcnn_benchmark.modeling.backbone.fpn import FPN, LastLevelMaxPool
 from maskrcnn_benchmark.modeling.group_norm import build_group_norm
@@ -131,8 +131,6 @@ def make_backbone(cfg: ConfigNode, body: Body, neck: Neck | None) -> Backbone:
     backbone.freeze(cfg.MODEL.BACKBONE.FREEZE_CONV_BODY_AT)
     return backbone
 
-
-BODY_FILES = (vovnet, vovnet_v2, resnet, mobilenet, vgg)  # importing them filled BODIES
 
 for _name in resnet.RESNET_SPECS:
     BACKBONES.register(f"{_name}-C4")(make_c4_builder(_name))

@@ -19,14 +19,17 @@ from maskrcnn_benchmark.layers.norm import NormFactory
 def conv3x3(
     in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """The ordinary `ConvFactory`."""
+    """A 3x3 convolution of VoVNets, [N,C,H,W] -> [N,D,H/stride,W/stride], without bias: a `ConvFactory`.
+
+    Its initial values are Kaiming's normal ones, gain for ReLU; those of resnet_blocks.py are uniform.
+    """
     return _conv(3, in_channels, out_channels, stride, groups, dilation)
 
 
 def conv1x1(
     in_channels: int, out_channels: int, stride: int = 1, groups: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """The same of a single pixel."""
+    """A 1x1 convolution of VoVNets, [N,C,H,W] -> [N,D,H/stride,W/stride], initialised as `conv3x3`."""
     return _conv(1, in_channels, out_channels, stride, groups, dilation)
 
 

@@ -38,12 +38,12 @@ class ResNetSpec:
 
     @property
     def out_channels(self) -> tuple[int, ...]:
-        """Of each stage."""
+        """The number of channels that each stage gives, in the order of the stages."""
         first = self.res2_channels if self.bottleneck else self.res2_channels // 4
         return tuple(first * 2**index for index in range(len(self.blocks)))
 
     def stage_in_channels(self, index: int) -> int:
-        """Of the input of stage `index`, from 0."""
+        """The number of channels that stage `index` (from 0) is given: the stem's, or the stage's before."""
         return self.out_channels[index - 1] if index else self.stem_channels
 
 

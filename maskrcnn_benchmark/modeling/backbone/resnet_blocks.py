@@ -29,12 +29,15 @@ def _conv(
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int, groups: int, dilation: int) -> nn.Module:
-    """The ordinary `ConvFactory`."""
+    """A 3x3 convolution of ResNets, [N,C,H,W] -> [N,D,H/stride,W/stride], without bias: a `ConvFactory`.
+
+    Its initial values are Kaiming's uniform ones with a = 1, no gain for ReLU; those of osa.py are normal.
+    """
     return _conv(in_channels, out_channels, 3, stride, groups, dilation)
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> ConvNormAct | None:
-    """What stands in the place of the identity where the shape changes."""
+    """The 1x1 convolution and norm beside a block that changes the map's shape; None for one that keeps it."""
     if stride == 1 and in_channels == out_channels:
         return None
     return ConvNormAct().add(_conv(in_channels, out_channels, 1, stride), norm(out_channels), relu=False)

@@ -47,11 +47,11 @@ class PartFile:
 
     @property
     def size(self) -> int:
-        """Bytes that are there."""
+        """The number of bytes that earlier attempts left; 0 without a file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def version(self, url: str) -> Version | None:
-        """Of what version this is the beginning; None where it cannot be continued from `url`."""
+        """The version that these bytes are the beginning of; None where `url` cannot continue it."""
         try:
             version = Version(**json.loads(self._note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -60,12 +60,12 @@ class PartFile:
         return version if version.url == url and known and self.size else None
 
     def begin(self, version: Version) -> None:
-        """Starts over with a version of the file."""
+        """Removes the bytes and notes `version`, whose first byte is to come next."""
         self.discard()
         self._note.write_text(json.dumps(asdict(version)), encoding="utf-8")
 
     def discard(self) -> None:
-        """Removes what is there."""
+        """Removes the bytes, and the note of their version."""
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
