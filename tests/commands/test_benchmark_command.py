@@ -1,4 +1,4 @@
-"""`maskrcnn-benchmark benchmark` from arguments to files, with real children, and what it says to bad input."""
+"""`maskrcnn-benchmark benchmark` from arguments to files, with real children; and what it refuses."""
 
 from __future__ import annotations
 

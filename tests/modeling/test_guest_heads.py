@@ -107,9 +107,7 @@ def test_a_field_that_no_head_gives_is_named(tmp_path: Path) -> None:
     case.write_dataset(tmp_path, 1)
     dataset = case.make_loader(tmp_path).dataset
     (prediction,) = case.KnowingDetector()(to_image_list([torch.zeros(3, 80, 120)]))
-    with pytest.raises(
-        ValueError, match="field 'size'; the detector's are: scores, labels, mask"
-    ):
+    with pytest.raises(ValueError, match="field 'size'; the detector's are: scores, labels, mask"):
         predictions_of_index(dataset, 0, prediction, with_masks=False, fields=("size",))
 
 

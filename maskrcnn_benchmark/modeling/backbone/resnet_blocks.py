@@ -37,7 +37,7 @@ def conv3x3(in_channels: int, out_channels: int, stride: int, groups: int, dilat
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, norm: NormFactory) -> ConvNormAct | None:
-    """The 1x1 convolution and norm beside a block that changes the map's shape; None for one that keeps it."""
+    """The 1x1 convolution and norm beside a block that changes the map; None for one that keeps it."""
     if stride == 1 and in_channels == out_channels:
         return None
     return ConvNormAct().add(_conv(in_channels, out_channels, 1, stride), norm(out_channels), relu=False)
