@@ -42,7 +42,7 @@ class Named(nn.Module):
     ],
 )
 def test_groups_are_the_published_ones(name: str) -> None:
-    """The published optimizer has a group a tensor; ours has as many tensors of each rate and decay."""
+    """The published optimizer has a group a tensor; ours has as many tensors of each learning rate."""
     published = json.loads((GOLDEN / "state_dicts" / f"{name}.json").read_text())
     expected = published["optimizer"]
     cfg = load_config(str(CONFIGS / f"{name.replace('__', '/')}.yaml"))
