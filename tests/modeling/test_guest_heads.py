@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from engine import inference_case as case
@@ -13,12 +15,16 @@ from torch import Tensor
 
 from maskrcnn_benchmark.commands.train import build_tester
 from maskrcnn_benchmark.config import load_config
+from maskrcnn_benchmark.data.datasets import EVALUATORS, DetectionDataset
+from maskrcnn_benchmark.data.datasets.detection_dataset import predictions_of_index
 from maskrcnn_benchmark.modeling.detector import build_detection_model
 from maskrcnn_benchmark.modeling.registry import DETECTORS, ROI_HEADS
 from maskrcnn_benchmark.modeling.roi_heads.regions import Regions
 from maskrcnn_benchmark.structures.bounding_box import BoxList
 from maskrcnn_benchmark.structures.detections import Detections
+from maskrcnn_benchmark.structures.evaluation import Deciding, EvaluationResults
 from maskrcnn_benchmark.structures.image_list import ImageList, to_image_list
+from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 from maskrcnn_benchmark.utils.user_module import import_user_module
 
 GUESTS = Path(__file__).with_name("guests")
@@ -58,6 +64,51 @@ def test_a_test_takes_name_and_types_from_the_model(
     tester = build_tester(cfg, build_detection_model(cfg), torch.device("cpu"))
     assert (tester.options.detector, tester.options.iou_types) == (kind, iou_types)
     assert len(tester.evaluators) == 1
+
+
+class Ages:
+    """The mean age that the head gives the detections."""
+
+    metrics: ClassVar[dict[str, tuple[str, ...]]] = {"bbox": ("AP",), "age": ("mean",)}
+    deciding = Deciding(("age/mean",))
+
+    def __init__(self, dataset: DetectionDataset, iou_types: tuple[str, ...]) -> None:
+        assert iou_types == ("bbox", "age")
+        self.dataset = dataset
+
+    def encode(self, index: int, prediction: BoxList) -> ImagePredictions:
+        fields = ("age_in_months",)
+        return predictions_of_index(self.dataset, index, prediction, with_masks=False, fields=fields)
+
+    def score(self, predictions: list[ImagePredictions], output_folder: str | None) -> EvaluationResults:
+        assert all(len(each.fields["age_in_months"]) == len(each.boxes) for each in predictions)
+        ages = np.concatenate([each.fields["age_in_months"] for each in predictions]) / 12
+        return EvaluationResults({"age": {"mean": float(ages.mean())}}, {}, len(predictions), len(ages))
+
+
+def test_a_heads_own_field_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EVALUATORS, "ages", Ages)
+    case.write_dataset(tmp_path, 2)
+    dataset = f"('coco://{tmp_path}/annotations.json@{tmp_path}',)"
+    options = FASTER | {"MODEL.ROI_HEADS.EXTRA": "('age',)", "MODEL.ROI_HEADS.SCORE_THRESH": 0.0}
+    options |= {"DATASETS.TEST": dataset, "TEST.EVALUATOR": "ages", "MODEL.ROI_BOX_HEAD.NUM_CLASSES": 3}
+    options |= {"INPUT.MIN_SIZE_TEST": 64, "DATALOADER.NUM_WORKERS": 0, "OUTPUT_DIR": str(tmp_path)}
+    cfg = load_config(None, [str(item) for pair in options.items() for item in pair])
+    model = build_detection_model(cfg)
+    for weights in model.roi_heads.age.fc.parameters():  # type: ignore[union-attr]
+        torch.nn.init.zeros_(weights)
+    torch.nn.init.constant_(model.roi_heads.age.fc.bias, 0.25)  # type: ignore[union-attr]
+    tester = build_tester(cfg, model, torch.device("cpu"))
+    (number,) = tester(is_last=False).values()
+    assert number == pytest.approx(0.25)
+
+
+def test_a_field_that_no_head_gives_is_named(tmp_path: Path) -> None:
+    case.write_dataset(tmp_path, 1)
+    dataset = case.make_loader(tmp_path).dataset
+    (prediction,) = case.KnowingDetector()(to_image_list([torch.zeros(3, 80, 120)]))
+    with pytest.raises(ValueError, match="field 'size'; the detector's are: scores, labels, mask"):
+        predictions_of_index(dataset, 0, prediction, with_masks=False, fields=("size",))
 
 
 @pytest.fixture

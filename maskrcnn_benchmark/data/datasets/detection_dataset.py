@@ -103,9 +103,16 @@ class DetectionDataset(Dataset[Sample], ABC):
 
 
 def predictions_of_index(
-    dataset: DetectionDataset, index: int, prediction: BoxList, with_masks: bool
+    dataset: DetectionDataset,
+    index: int,
+    prediction: BoxList,
+    with_masks: bool,
+    fields: Sequence[str] = (),
 ) -> ImagePredictions:
-    """The detections of image `index` in its own frame and under the dataset's category ids."""
+    """The detections of image `index` in its own frame and under the dataset's category ids.
+
+    fields: what the evaluator scores beside boxes and masks, by the names in the BoxList.
+    """
     info = dataset.get_img_info(index)
     category_ids = tuple(dataset.categories)
     return image_predictions(
@@ -114,4 +121,5 @@ def predictions_of_index(
         image_hw=(int(info["height"]), int(info["width"])),
         label_to_category_id=lambda label: category_ids[label - 1],
         with_masks=with_masks,
+        fields=fields,
     )
