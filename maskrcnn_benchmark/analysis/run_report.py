@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from maskrcnn_benchmark.data.datasets.catalogue import split_entry
 from maskrcnn_benchmark.engine.full_test import DatasetOutcome, EvaluationOptions, inference_folder
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
-from maskrcnn_benchmark.structures.evaluation import EvaluationResults
+from maskrcnn_benchmark.structures.evaluation import EvaluationResults, title_of
 from maskrcnn_benchmark.utils.metric_writers import METRICS_FILE, read_metrics
 from maskrcnn_benchmark.utils.text_table import percent, text_table
 from maskrcnn_benchmark.utils.whole_file import open_whole
@@ -23,16 +23,30 @@ logger = logging.getLogger("maskrcnn_benchmark.inference")
 
 REPORT_FILE = "report.md"
 PICTURE_FILE = "detections.png"
-_AREAS = ("AP", "APs", "APm", "APl")
-_HEADER = (
-    *("Backbone", "Detector", "Data", "Train memory", "Inference"),
-    *("Box AP", "APs", "APm", "APl", "Mask AP", "APs", "APm", "APl"),
-)
+_HEADER = ("Backbone", "Detector", "Data", "Train memory", "Inference")
 _GIB = 1024.0  # the metrics count MiB
 
 
+class Column(NamedTuple):
+    """A number of the table."""
+
+    title: str
+    iou_type: str
+    metric: str
+
+
+_AP_COLUMNS = tuple(
+    Column(title, iou_type, metric)
+    for iou_type, first in (("bbox", "Box AP"), ("segm", "Mask AP"))
+    for title, metric in ((first, "AP"), ("APs", "APs"), ("APm", "APm"), ("APl", "APl"))
+)
+
+
 class ResultRow(NamedTuple):
-    """What one line of the table says. training_memory: peaks in MiB under the names of `memory_in_use`."""
+    """What one line of the table says.
+
+    training_memory: peaks in MiB under the names of `memory_in_use`. deciding: as in `DatasetOutcome`.
+    """
 
     backbone: str
     detector: str
@@ -40,6 +54,7 @@ class ResultRow(NamedTuple):
     training_memory: dict[str, float]
     inference_time: InferenceTime | None
     results: EvaluationResults
+    deciding: tuple[str, ...] = ()
 
 
 def publish_results(
@@ -53,8 +68,9 @@ def publish_results(
         chosen = choose_pictures(outcome.dataset, outcome.predictions)
         save_detections_grid(picture, chosen, outcome.dataset.categories)
         logger.info("Detections beside the ground truth: %s", picture)
-        name, timed = outcome.name, outcome.inference_time
-        rows.append(ResultRow(options.backbone, options.detector, name, memory, timed, outcome.results))
+        name, timed, results = outcome.name, outcome.inference_time, outcome.results
+        row = ResultRow(options.backbone, options.detector, name, memory, timed, results, outcome.deciding)
+        rows.append(row)
     report = write_report(options.output_dir, rows, device, options.precision)
     logger.info("Results (%s)\n\n%s\n", report, result_table(rows))
 
@@ -71,11 +87,17 @@ def read_training_memory(run_folder: str) -> dict[str, float]:
 
 
 def result_table(rows: Sequence[ResultRow]) -> str:
-    """The rows as a table that reads both as text and as Markdown; "-" for what was not measured."""
+    """The rows as a table that reads both as text and as Markdown; "-" for what was not measured.
+
+    Its numbers are box and mask AP by size of object, and the deciding ones of other evaluators.
+    """
+    own = dict.fromkeys(column for row in rows for column in _own_columns(row))
+    has_ap = any("AP" in row.results.results.get(name, {}) for row in rows for name in ("bbox", "segm"))
+    columns = [*(_AP_COLUMNS if has_ap or not own else ()), *own]
     cells = []
     for row in rows:
         seconds = "-" if row.inference_time is None else f"{1000 * row.inference_time.median:.1f} ms"
-        numbers = [_percent(row.results, iou_type, area) for iou_type in ("bbox", "segm") for area in _AREAS]
+        numbers = [_percent(row.results, column.iou_type, column.metric) for column in columns]
         cells.append(
             [
                 row.backbone,
@@ -86,7 +108,19 @@ def result_table(rows: Sequence[ResultRow]) -> str:
                 *numbers,
             ]
         )
-    return text_table(_HEADER, cells, text_columns=3)
+    return text_table([*_HEADER, *(column.title for column in columns)], cells, text_columns=3)
+
+
+def _own_columns(row: ResultRow) -> Iterator[Column]:
+    """The row's deciding numbers beside AP; of an IoU type that has neither, the first."""
+    shown = [(column.iou_type, column.metric) for column in _AP_COLUMNS]
+    for iou_type, metrics in row.results.results.items():
+        deciding = [name for name in metrics if f"{iou_type}/{name}" in row.deciding]
+        has_ap = (iou_type, "AP") in shown and "AP" in metrics
+        for name in deciding or ([] if has_ap else list(metrics)[:1]):
+            if (iou_type, name) not in shown:
+                title = f"{title_of(iou_type)} {name}"
+                yield Column(title[0].upper() + title[1:], iou_type, name)
 
 
 def short_name(dataset_name: str) -> str:

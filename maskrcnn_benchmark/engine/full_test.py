@@ -15,7 +15,13 @@ from maskrcnn_benchmark.config import ConfigNode
 from maskrcnn_benchmark.engine.inference import inference
 from maskrcnn_benchmark.engine.inference_time import InferenceTime, measure_inference_time
 from maskrcnn_benchmark.engine.precision import Precision, resolve_precision
-from maskrcnn_benchmark.structures.evaluation import EvaluationResults, Evaluator, check_expected
+from maskrcnn_benchmark.structures.evaluation import (
+    AP_DECIDES,
+    Deciding,
+    EvaluationResults,
+    Evaluator,
+    check_expected,
+)
 from maskrcnn_benchmark.structures.image_predictions import ImagePredictions
 from maskrcnn_benchmark.utils import comm
 
@@ -34,13 +40,17 @@ class EvaluationOptions:
 
 
 class DatasetOutcome(NamedTuple):
-    """What a test found on one dataset. inference_time: None for an empty dataset."""
+    """What a test found on one dataset.
+
+    inference_time: None for an empty dataset. deciding: the numbers that decide, as `Deciding.metrics`.
+    """
 
     name: str
     dataset: Any
     results: EvaluationResults
     predictions: list[ImagePredictions]
     inference_time: InferenceTime | None
+    deciding: tuple[str, ...] = AP_DECIDES.metrics
 
 
 def make_evaluation_options(
@@ -125,7 +135,8 @@ def run_test(
     ):
         encode = evaluator.encode if "segm" in options.iou_types else None
         timed = measure_inference_time(model, loader, device, options.precision, encode)
-        tested.append(DatasetOutcome(name, loader.dataset, results, predictions, timed))
+        deciding: Deciding = getattr(evaluator, "deciding", AP_DECIDES)
+        tested.append(DatasetOutcome(name, loader.dataset, results, predictions, timed, deciding.metrics))
     if tested and publish is not None:
         publish(tested)
     # No process leaves, and takes the group down, while the main one still measures.

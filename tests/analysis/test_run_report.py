@@ -12,10 +12,18 @@ from maskrcnn_benchmark.analysis.run_report import ResultRow, read_training_memo
 from maskrcnn_benchmark.data.datasets.coco.average_precision import METRICS
 from maskrcnn_benchmark.engine.inference_time import InferenceTime
 from maskrcnn_benchmark.engine.precision import Precision
-from maskrcnn_benchmark.structures.evaluation import ClassScores, EvaluationResults, Scores
+from maskrcnn_benchmark.structures.evaluation import AP_DECIDES, ClassScores, EvaluationResults, Scores
 
 HEADER = ["Backbone", "Detector", "Data", "Train memory", "Inference"]
 AREAS = ["AP", "APs", "APm", "APl"]
+MASK_TABLE = (  # README's and every report's: it stays to the letter
+    "| Backbone | Detector   | Data | Train memory | Inference "
+    "| Box AP |  APs |  APm | APl | Mask AP |  APs |  APm | APl |\n"
+    "| :------- | :--------- | :--- | -----------: | --------: "
+    "| -----: | ---: | ---: | --: | ------: | ---: | ---: | --: |\n"
+    "| V-39-FPN | Mask R-CNN | a    |            - |         - "
+    "|   10.0 | 13.0 | 14.0 |   - |    20.0 | 23.0 | 24.0 |   - |"
+)
 
 
 def results(iou_types: tuple[str, ...]) -> EvaluationResults:
@@ -54,6 +62,27 @@ def test_row_without_masks_training_and_timing() -> None:
         *("-", "-", "10.0", "13.0", "14.0", "-"),
         *["-"] * 4,
     ]
+
+
+def test_numbers_of_another_evaluator() -> None:
+    """Its deciding numbers, or the first of a type; AP columns only where some row has AP."""
+    own = EvaluationResults({"bbox": {"hits": 0.25, "misses": 0.75}, "age": {"bias": 0.1, "error": 0.5}})
+    row = ResultRow("V-39-FPN", "Age R-CNN", "a", {}, None, own, ("age/error",))
+    head, _, line = result_table([row]).splitlines()
+    assert cells(head) == [*HEADER, "Box hits", "Age error"]
+    assert cells(line)[5:] == ["25.0", "50.0"]
+    coco = ResultRow("V-39-FPN", "Age R-CNN", "b", {}, None, results(("bbox",)), AP_DECIDES.metrics)
+    head, _, first, second = result_table([coco, row]).splitlines()
+    assert cells(head) == [*HEADER, "Box AP", *AREAS[1:], "Mask AP", *AREAS[1:], "Box hits", "Age error"]
+    assert cells(first)[5:] == ["10.0", "13.0", "14.0", *["-"] * 7]
+    assert cells(second)[5:] == [*["-"] * 8, "25.0", "50.0"]
+
+
+def test_the_table_of_a_mask_detector_is_what_it_was() -> None:
+    row = ResultRow("V-39-FPN", "Mask R-CNN", "a", {}, None, results(("bbox", "segm")), AP_DECIDES.metrics)
+    assert result_table([row]) == MASK_TABLE
+    empty = ResultRow("V-39-FPN", "Mask R-CNN", "a", {}, None, EvaluationResults())
+    assert cells(result_table([empty]).splitlines()[0]) == cells(MASK_TABLE.splitlines()[0])
 
 
 def test_peak_rss_is_labelled() -> None:

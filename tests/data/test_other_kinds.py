@@ -70,7 +70,7 @@ def test_another_format_is_tested_by_its_own_evaluator(folder: Path, name: str) 
     files = {path.name for path in (folder / "run").rglob("*") if path.is_file()}
     assert files == {"hits.txt", "detections.png", "report.md"}
     report = (folder / "run" / "report.md").read_text()
-    assert "100.0" in report and "Knowing R-CNN" in report
+    assert "| Box hits |" in report and "100.0 |" in report and "Knowing R-CNN" in report
     assert "| class |" not in report, "this evaluator tells no classes apart"
 
 
