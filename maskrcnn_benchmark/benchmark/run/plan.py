@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from maskrcnn_benchmark.benchmark.measure.peers import PEERS, TORCHVISION, TORCHVISION_MODELS
 from maskrcnn_benchmark.benchmark.results import Settings
 from maskrcnn_benchmark.benchmark.row import OURS, Row
@@ -107,7 +109,9 @@ def make_checked_names(config: str, settings: Settings, device: str) -> tuple[st
     cfg = load_config(config, row_options(settings, settings.dtypes[0], device, ""))
     check_expected(cfg.TEST.EXPECTED_RESULTS)
     import_user_modules(cfg.IMPORTS)
-    return make_backbone_name(cfg), build_detection_model(cfg).kind
+    with torch.device("meta"):  # names alone: nothing is allocated
+        kind = build_detection_model(cfg).kind
+    return make_backbone_name(cfg), kind
 
 
 def _notes(weights: str | None, settings: Settings, missing: str) -> tuple[str, ...]:
