@@ -184,8 +184,10 @@ def check_resumed_classes(trained: Sequence[str] | None, given: Sequence[str]) -
         )
 
 
-def build_tester(cfg: ConfigNode, model: Detector, device: torch.device, trained_on: Classified) -> Tester:
-    """What tests the model on the datasets of DATASETS.TEST, labelled as the data it is trained on."""
+def build_tester(
+    cfg: ConfigNode, model: Detector, device: torch.device, trained_on: Classified | None = None
+) -> Tester:
+    """What tests the model on the datasets of DATASETS.TEST, labelled as the data that it is trained on."""
     data_loaders = make_data_loader(cfg, False, comm.is_distributed(), like=trained_on)
     options = make_evaluation_options(cfg, device, model.kind, model.iou_types)
     evaluators = make_evaluators(cfg, data_loaders, model.iou_types)

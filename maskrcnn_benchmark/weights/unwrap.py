@@ -19,8 +19,9 @@ from maskrcnn_benchmark.weights.sources.read import RawFile
 DDP = "module."
 # Parts of names that torch's wrappers put in, at any depth, and that no layer is called.
 WRAPPER_PARTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-# What begins this project's own names, and so is no wrapper.
-OWN_PARTS = ("backbone", "rpn", "roi_heads")
+# What begins this project's own names, and so is no wrapper: a detector's, and a classifier's in pretraining,
+# whose batch norms are not yet what a detector takes.
+OWN_PARTS = ("backbone", "rpn", "roi_heads", "trunk")
 DEEPEST = 4
 # Of the wrapped network's entries; where more stand beside it, it is a part and not the whole.
 MOST_BESIDE = 0.1
