@@ -113,8 +113,9 @@ def test_an_evaluator_is_asked_for_what_it_knows(
 
     monkeypatch.setitem(EVALUATORS, "ages", Ages)
     coco = ("DATASETS.TEST", "('coco://toys/annotations.json@toys',)")
+    loaders = make_data_loader(config(*coco), is_train=False)
+    caplog.clear()
     with caplog.at_level("INFO", logger="maskrcnn_benchmark.inference"):
-        loaders = make_data_loader(config(*coco), is_train=False)
         make_evaluators(config(*coco, "TEST.EVALUATOR", "ages"), loaders, ("bbox", "age"))
         assert asked == [("bbox", "age")] and not caplog.messages
         (evaluator,) = make_evaluators(config(*coco), loaders, ("bbox", "age"))
