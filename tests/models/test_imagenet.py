@@ -72,7 +72,7 @@ def test_the_stride_follows_the_weights() -> None:
 
 
 def test_a_body_without_published_weights_is_refused_before_anything_is_built() -> None:
-    with pytest.raises(ValueError, match=r"ImageNet weights of the body 'V-69'.*V-57.*pretrain_backbone"):
+    with pytest.raises(ValueError, match=r"ImageNet weights of the body 'V-69'.*V-57.*benchmark pretrain"):
         faster_rcnn(backbone="V-69-FPN", weights="ImageNet")
     with pytest.raises(ValueError, match="by name"):
         faster_rcnn(backbone=backbones.resnet18(), weights="ImageNet")
