@@ -1,7 +1,8 @@
 """Keys of the family that this package knows by name but does not implement, with the family's defaults.
 
 A config may carry them at these values (a complete dump of a family run does); any other value is refused by
-name, so that nothing a user asks for is ignored in silence.
+name, so that nothing a user asks for is ignored in silence. A key that config/defaults.py has is implemented,
+whatever stands here.
 """
 
 NOT_IMPLEMENTED: dict[str, object] = {
